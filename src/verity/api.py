@@ -1,0 +1,111 @@
+"""The two functions that a program starts with: ``verity.open`` and ``verity.verify``."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from verity.errors import ModelNotFound, UsageError
+
+if TYPE_CHECKING:  # imported in the functions instead: `import verity` stays cheap
+    from verity.node import Node
+    from verity.statements.bundle import Bundle
+    from verity.store.blobs import Blobs
+    from verity.store.reading import Progress
+    from verity.verify.policy import Policy
+    from verity.verify.report import Report
+    from verity.verify.verifier import Replayer
+
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+def open(home: str | os.PathLike[str] | None = None, **options: Any) -> Node:  # noqa: A001
+    """Open this device: its key, log and models in ``home`` (default: ``$VERITY_HOME``, or the per-user folder).
+
+    Options: ``engine`` (instead of llama.cpp, such as ScriptedEngine), ``threads``, ``context_size`` (tokens),
+    ``micro_batch`` (tokens) and ``progress(done, total, label)``. Raises StoreError.
+    """
+    from verity.node import Node
+
+    return Node(home, **options)
+
+
+def verify(
+    source: Bundle | bytes | str | os.PathLike[str],
+    *,
+    key: str | None = None,
+    model: str | None = None,
+    nonce: str | None = None,
+    prompt: str | None = None,
+    policy: Policy | str | os.PathLike[str] | None = None,
+    replay: bool = True,
+    replayer: Replayer | None = None,
+    home: str | os.PathLike[str] | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Check a bundle (or its bytes, or its file) and return the report. See verity/verify/verifier.py for the steps.
+
+    key       the device key that you expect (64 hex digits), as its owner told you
+    model     the model that you expect: a digest, or a name that this device or the catalogue knows
+    nonce     the nonce (hex) that you gave out; prompt the prompt that you expect
+    policy    a Policy or the path of one; whatever it requires decides ``report.passed`` and ``report.exit_code``
+    replay    run the model again (in a process of its own); the model must be in this device's store
+    replayer  makes the replay instead, for other engines
+
+    The device of ``home`` trusts itself. Raises FormatError when there is nothing to check, UsageError, StoreError.
+    """
+    from verity.engines.numerics import NumericsStore
+    from verity.replayer import ProcessReplayer
+    from verity.statements.keys import parse_key
+    from verity.store.blobs import Blobs
+    from verity.store.bundles import read_bundle
+    from verity.store.database import Database
+    from verity.store.home import locate
+    from verity.verify.policy import Policy, read_policy
+    from verity.verify.verifier import Expected
+    from verity.verify.verifier import verify as verify_bundle
+
+    bundle = read_bundle(source)
+    rules = policy if isinstance(policy, Policy) else read_policy(Path(policy)) if policy is not None else Policy()
+    if key is not None:
+        parse_key(key)
+    if nonce is not None and not re.fullmatch(r"([0-9a-fA-F]{2}){16,64}", nonce):
+        raise UsageError("a nonce is 16 to 64 bytes in hexadecimal", "give the one you handed out")
+    folder = locate(home)
+    database = Database.open(folder)
+    try:
+        blobs = Blobs(folder, database)
+        rules = rules.trusting(key or _own_key(folder, rules), _digest_of(model, blobs))
+        if not replay:
+            rules, replayer = rules.without_replay(), None
+        elif replayer is None:
+            replayer = ProcessReplayer(blobs, NumericsStore(database), threads=threads, progress=progress)
+        return verify_bundle(bundle, rules, Expected(prompt=prompt, nonce=nonce), replayer)
+    finally:
+        database.close()
+
+
+def _own_key(home: Path, rules: Policy) -> str | None:
+    """This device's own name, when nothing else is named and it has one; verifying never makes a key."""
+    from verity.identity.device_key import KEY_FILE, DeviceKey
+
+    if rules.trust.devices or not (home / KEY_FILE).exists():
+        return None
+    return DeviceKey.load(home).id
+
+
+def _digest_of(model: str | None, blobs: Blobs) -> str | None:
+    from verity.store import catalogue
+
+    if model is None or _DIGEST.fullmatch(model):
+        return model
+    try:
+        return blobs.resolve(model)[1].blake3
+    except ModelNotFound:
+        known = catalogue.find(model)
+        if known is None:
+            raise
+        return known.blake3

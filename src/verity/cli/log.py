@@ -1,0 +1,127 @@
+"""``verity log``: list, prove and check this device's log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from verity.cli.terminal import home_option, json_option, print_json
+from verity.errors import FormatError, LogError, VerityError
+
+if TYPE_CHECKING:
+    from verity.log.rows import Stored
+    from verity.statements.receipt import Place
+
+_MAX_CHECKPOINT = 1 << 16
+
+
+@click.group()
+def log() -> None:
+    """List, prove and check this device's append-only log."""
+
+
+@log.command(name="list")
+@home_option
+@json_option
+def list_entries(home: str | None, as_json: bool) -> None:
+    """List the entries: position, kind of statement, receipt id."""
+    from verity.node import Node
+
+    with Node(home) as node:
+        for stored in node.log.entries():
+            row = _describe(stored)
+            if as_json:
+                print_json(row)
+            else:
+                click.echo(f"{row['index']:>6}  {row['statement']:<20}  {row['receipt']}")
+
+
+@log.command()
+@click.argument("index", type=click.IntRange(min=0))
+@click.option("--from-size", type=click.IntRange(min=1), metavar="N", help="Also prove that the log grew from size N.")
+@home_option
+@json_option
+def prove(index: int, from_size: int | None, home: str | None, as_json: bool) -> None:
+    """Print the proof that entry INDEX is in the log, under the log's present checkpoint."""
+    from verity.node import Node
+
+    with Node(home) as node:
+        checkpoint, paths = node.log.proofs([index])
+        shown: dict[str, Any] = {
+            "index": index,
+            "entry": node.log.entry(index).entry.hex(),
+            "path": [h.hex() for h in paths[index]],
+            "checkpoint": checkpoint,
+        }
+        if from_size is not None:
+            size = int(checkpoint.splitlines()[1])
+            shown["consistency"] = [h.hex() for h in node.log.prove_consistency(from_size, size)]
+    if as_json:
+        print_json(shown)
+    else:
+        click.echo(f"entry {index}: {shown['entry']}")
+        for name in ("path", "consistency"):
+            for digest in shown.get(name, []):
+                click.echo(f"  {name} {digest}")
+        click.echo(checkpoint, nl=False)
+
+
+@log.command()
+@click.option("--checkpoint", type=click.Path(), metavar="FILE", help="A checkpoint kept from before: is it a prefix?")
+@home_option
+@json_option
+def check(checkpoint: str | None, home: str | None, as_json: bool) -> None:
+    """Re-derive the whole log from its entries and compare: nothing dropped, put in, edited or rewritten."""
+    from verity.node import Node
+
+    old = _read_checkpoint(checkpoint) if checkpoint else None
+    with Node(home) as node:
+        problems = node.log.check(old, _inspect)
+        size = node.log.size() if not problems else None
+    if as_json:
+        print_json({"problems": problems, "entries": size})
+    if problems:
+        raise LogError("the log is not sound: " + "; ".join(problems), "keep the file as evidence, restore a backup")
+    if not as_json:
+        click.echo(f"{size} entries, every one in its place")
+
+
+def _read_checkpoint(path: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(_MAX_CHECKPOINT + 1).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path} cannot be read as a checkpoint: {error}", "`verity log prove` prints one") from error
+
+
+def _describe(stored: Stored) -> dict[str, Any]:
+    from verity.statements.dsse import Envelope
+    from verity.statements.receipt import MAX_STATEMENT_BYTES, Statement
+    from verity.statements.strict import load
+
+    envelope = load(stored.envelope, Envelope, limit=2 * MAX_STATEMENT_BYTES, what="log entry")
+    statement = load(envelope.payload_bytes(), Statement, limit=MAX_STATEMENT_BYTES, what="statement")
+    return {
+        "index": stored.index,
+        "statement": statement.predicateType,
+        "receipt": statement.predicate.id,
+        "entry": stored.entry.hex(),
+        "place": msgspec.to_builtins(statement.predicate.log),
+        "salted": envelope.log_entry(stored.salt).hex(),
+    }
+
+
+def _inspect(stored: Stored, place: Place) -> str | None:
+    """What the log itself cannot know: that the envelope is the one behind the entry, and says where it stands."""
+    try:
+        row = _describe(stored)
+    except VerityError as error:
+        return f"entry {stored.index}: {error}"
+    if row["salted"] != stored.entry.hex():
+        return f"entry {stored.index} is not the digest of its envelope"
+    if row["place"] != msgspec.to_builtins(place):
+        return f"entry {stored.index} says that it stands elsewhere: an entry before it was dropped, put in or moved"
+    return None

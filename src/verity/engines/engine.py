@@ -1,0 +1,77 @@
+"""What Verity asks of an engine: the seam between receipts and models. ``llama`` and ``scripted`` fulfil it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+Logits = npt.NDArray[np.float32]
+
+
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One typed input of a conversation. ``role`` is system, user or assistant."""
+
+    role: str
+    content: str
+    type: str = "text"
+
+
+class Engine(Protocol):
+    """One model, loaded, with one sequence of tokens in its context."""
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Committed as field ``engine``: ``name``, ``version`` and the SHA-256 of the library that computes."""
+
+    @property
+    def tokenizer(self) -> dict[str, Any]:
+        """Committed as field ``tokenizer``: the SHA-256 of the vocabulary and its attributes."""
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """Committed as field ``context``: all options that may change logits, and ``size`` in tokens."""
+
+    @property
+    def template_digest(self) -> str:
+        """SHA-256 (hex) of the chat template."""
+
+    @property
+    def template_clock(self) -> bool:
+        """Whether the template asks for the time; then ``render`` needs a clock and the receipt commits to it."""
+
+    @property
+    def vocabulary(self) -> int:
+        """The number of tokens."""
+
+    @property
+    def context_size(self) -> int:
+        """The number of tokens that fit."""
+
+    def render(self, messages: Sequence[Message], clock: str | None) -> str:
+        """The prompt as the model's chat template writes it. ``clock`` is RFC 3339. Raises EngineError."""
+
+    def tokenize(self, text: str) -> list[int]:
+        """The tokens of a rendered prompt."""
+
+    def piece(self, token: int) -> bytes:
+        """The bytes that ``token`` adds to the output; none for control tokens."""
+
+    def is_end(self, token: int) -> bool:
+        """Whether the model ends its answer with ``token``."""
+
+    def reset(self) -> None:
+        """Forget the sequence."""
+
+    def advance(self, tokens: Sequence[int]) -> Logits:
+        """Append ``tokens``; the logits (vocabulary,) after the last. Valid until the next call. Raises EngineError."""
+
+    def advance_all(self, tokens: Sequence[int], skip: int = 0) -> Iterator[Logits]:
+        """Append ``tokens`` in batches; yields the logits after each, but for the first ``skip``. Each is valid until
+        the next is asked for. Raises EngineError."""
+
+    def close(self) -> None:
+        """Free the model."""

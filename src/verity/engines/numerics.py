@@ -1,0 +1,129 @@
+"""Numerics: the measured fingerprint of how this host computes this model. Specified in spec/numerics.md.
+
+A list of processor flags does not tell whether two hosts agree; running the model does. The probe evaluates fixed
+tokens twice, once as one batch and once mostly one by one, and hashes the logits. Two hosts with one fingerprint replay
+each other's outputs bit for bit. If the two ways disagree on this host, then a replay here can only be statistical.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import hashlib
+import platform
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from verity.engines.engine import Engine
+from verity.statements.strict import canonical
+from verity.store.database import Database
+
+PROBE_TOKENS = 576
+SINGLES_BEFORE = 16
+SINGLES_AFTER = 32
+"""Crosses 512 keys (where f16 caches change to another path) and 64 queries in one batch (where tiles begin)."""
+
+_DOMAIN = b"verity/numerics/v1\x00"
+
+
+class Numerics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``fingerprint`` (64 hex digits) names how logits come out; ``exact``: one by one and in batches they agree."""
+
+    exact: bool
+    fingerprint: str
+
+
+def measure(engine: Engine, progress: Callable[[int, int], None] | None = None) -> Numerics:
+    """Run the probe (seconds) and forget the sequence. Raises EngineError."""
+    size = min(PROBE_TOKENS, engine.context_size)
+    tokens = probe_tokens(size, engine.vocabulary)
+    middle = max(size - SINGLES_BEFORE - SINGLES_AFTER, 0)
+    hasher = hashlib.sha256(_DOMAIN)
+    compared: list[bytes] = []
+    engine.reset()
+    for position, logits in enumerate(engine.advance_all(tokens)):
+        digest = hashlib.sha256(logits.astype("<f4").tobytes()).digest()
+        hasher.update(digest)
+        if position < SINGLES_BEFORE or position >= SINGLES_BEFORE + middle - 1:
+            compared.append(digest)
+        _tell(progress, position + 1, 2 * size)
+    engine.reset()
+    exact = compared == _one_by_one(engine, tokens, middle, progress)
+    engine.reset()
+    return Numerics(exact=exact, fingerprint=hasher.hexdigest())
+
+
+def _one_by_one(
+    engine: Engine, tokens: list[int], middle: int, progress: Callable[[int, int], None] | None
+) -> list[bytes]:
+    steps = [[t] for t in tokens[:SINGLES_BEFORE]]
+    if middle:
+        steps.append(tokens[SINGLES_BEFORE : SINGLES_BEFORE + middle])
+    steps += [[t] for t in tokens[SINGLES_BEFORE + middle :]]
+    digests, done = [], 0
+    for step in steps:
+        digests.append(hashlib.sha256(engine.advance(step).astype("<f4").tobytes()).digest())
+        done += len(step)
+        _tell(progress, len(tokens) + done, 2 * len(tokens))
+    return digests
+
+
+def probe_tokens(size: int, vocabulary: int) -> list[int]:
+    """The fixed tokens: spread over the vocabulary, the same for everybody."""
+    return [(7919 * position + 13) % vocabulary for position in range(size)]
+
+
+@functools.cache
+def host() -> str:
+    """What may change how this host computes: architecture and processor features, in one string."""
+    return " ".join([platform.machine(), *sorted(processor_flags())])
+
+
+@functools.cache
+def processor_flags() -> frozenset[str]:
+    """The processor's features as Linux names them; empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return next((frozenset(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), frozenset())
+
+
+def _tell(progress: Callable[[int, int], None] | None, done: int, total: int) -> None:
+    if progress is not None:
+        progress(done, total)
+
+
+class NumericsStore:
+    """Fingerprints measured on this device, by setting: model, library, options and processor."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def known(self) -> dict[str, Numerics]:
+        """All settings measured so far."""
+        with self._database.snapshot() as connection:
+            rows = connection.execute("SELECT setting, exact, fingerprint FROM numerics").fetchall()
+        return {setting: Numerics(exact=bool(exact), fingerprint=fingerprint) for setting, exact, fingerprint in rows}
+
+    def keep(self, setting: str, numerics: Numerics) -> None:
+        """Remember a measurement."""
+        with self._database.transaction() as connection:
+            write(connection, setting, numerics)
+
+
+def write(connection: sqlite3.Connection, setting: str, numerics: Numerics) -> None:
+    """The same, inside a transaction of the caller's."""
+    measured_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    row = (setting, numerics.fingerprint, int(numerics.exact), measured_at)
+    connection.execute("INSERT OR REPLACE INTO numerics VALUES (?, ?, ?, ?)", row)
+
+
+def setting_of(model_digest: str, engine: Engine) -> str:
+    """The name under which a measurement is kept: everything that may change how this model is computed here."""
+    options = {k: v for k, v in engine.context.items() if k != "size"}
+    probe = min(PROBE_TOKENS, engine.context_size)
+    return hashlib.sha256(canonical([model_digest, engine.description, options, probe, host()])).hexdigest()

@@ -1,0 +1,112 @@
+"""A deterministic fake engine: bytes as tokens, a scripted reply, logits that are a pure function of the tokens before.
+
+It ships so that programs on top of Verity can be tested without a model or a compiler. Its receipts say
+``engine: scripted``, and no verification accepts them as a model's output.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from verity.engines.engine import Logits, Message
+from verity.errors import ContextOverflow, EngineError
+from verity.sampling.noise import all_words, gumbel
+
+NAME = "scripted"
+END = 256
+TURN = 257
+_VOCABULARY = 258
+_BOOST = 24.0
+
+
+class ScriptedEngine:
+    """Answers every prompt with ``reply``; at higher temperatures it errs now and then, as a model does.
+
+    ``delay_s`` is waited before each token, so that a test can interrupt an answer.
+    """
+
+    vocabulary = _VOCABULARY
+    template_clock = False
+
+    def __init__(self, reply: str = "This is the scripted reply.", *, context_size: int = 4096, delay_s: float = 0.0):
+        self.context_size = context_size
+        self._reply = [*reply.encode(), END]
+        self._delay_s = delay_s
+        self._tokens: list[int] = []
+        self._hasher = hashlib.sha256()
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """What stands in field ``model``: the script, named by its digest."""
+        script = bytes(self._reply[:-1])
+        digest = hashlib.sha256(script).hexdigest()
+        return {"name": NAME, "blake3": digest, "sha256": digest, "size": len(script)}
+
+    @property
+    def description(self) -> dict[str, Any]:
+        return {"name": NAME, "version": "1", "library": "0" * 64}
+
+    @property
+    def tokenizer(self) -> dict[str, Any]:
+        return {"sha256": hashlib.sha256(b"verity scripted bytes").hexdigest()}
+
+    @property
+    def context(self) -> dict[str, Any]:
+        return {"size": self.context_size}
+
+    @property
+    def template_digest(self) -> str:
+        return hashlib.sha256(b"verity scripted turns").hexdigest()
+
+    def render(self, messages: Sequence[Message], clock: str | None) -> str:  # noqa: ARG002 - the protocol's
+        return "".join(f"{m.role}: {m.content}\n" for m in messages)
+
+    def tokenize(self, text: str) -> list[int]:
+        return [*text.encode("utf-8", "surrogatepass"), TURN]
+
+    def piece(self, token: int) -> bytes:
+        return bytes([token]) if 0 <= token < 256 else b""
+
+    def is_end(self, token: int) -> bool:
+        return token == END
+
+    def reset(self) -> None:
+        self._tokens = []
+        self._hasher = hashlib.sha256()
+
+    def advance(self, tokens: Sequence[int]) -> Logits:
+        for token in tokens:
+            self._append(token)
+        time.sleep(self._delay_s)
+        return self._logits()
+
+    def advance_all(self, tokens: Sequence[int], skip: int = 0) -> Iterator[Logits]:
+        for index, token in enumerate(tokens):
+            self._append(token)
+            if index >= skip:
+                yield self._logits()
+
+    def close(self) -> None:
+        self.reset()
+
+    def _append(self, token: int) -> None:
+        if not 0 <= token < _VOCABULARY:
+            raise EngineError(f"token {token} is not in the vocabulary")
+        if len(self._tokens) >= self.context_size:
+            raise ContextOverflow(f"the context of {self.context_size} tokens is full")
+        self._tokens.append(token)
+        self._hasher.update(token.to_bytes(2, "big"))
+
+    def _logits(self) -> Logits:
+        key = np.uint64(int.from_bytes(self._hasher.digest()[:8], "little"))
+        logits = gumbel(all_words(key, _VOCABULARY))
+        logits[TURN] = -100.0
+        if TURN in self._tokens:
+            written = len(self._tokens) - 1 - self._tokens.index(TURN)
+            logits[self._reply[min(written, len(self._reply) - 1)]] += _BOOST
+        return logits.astype(np.float32)

@@ -1,0 +1,92 @@
+"""Chat templates: Jinja from the model's own metadata, so hostile until proven otherwise.
+
+Rendered in Jinja's immutable sandbox with caps on the template, the rendered text and ``range``. The clock that some
+templates ask for is an argument, so that a replay can give the same one.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from verity.engines.engine import Message
+from verity.errors import EngineError
+
+if TYPE_CHECKING:
+    import jinja2
+
+MAX_TEMPLATE = 256 << 10
+MAX_RENDERED = 8 << 20
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+"""Used for a model whose file carries no template; committed like any other."""
+
+
+class ChatTemplate:
+    """One compiled template. Raises EngineError for one that is too large or does not compile."""
+
+    def __init__(self, source: str, special_tokens: dict[str, str]) -> None:
+        if len(source) > MAX_TEMPLATE:
+            raise EngineError(f"the model's chat template is larger than {MAX_TEMPLATE:,} characters")
+        self.digest = hashlib.sha256(source.encode()).hexdigest()
+        self.uses_clock = "strftime_now" in source
+        self._special_tokens = special_tokens
+        self._template = _compile(source)
+
+    def render(self, messages: Sequence[Message], clock: str | None) -> str:
+        """The prompt for ``messages``, ready for the assistant's turn. Raises EngineError."""
+        import jinja2
+
+        arguments: dict[str, Any] = {
+            "messages": [{"role": m.role, "content": m.content} for m in messages],
+            "add_generation_prompt": True,
+            "strftime_now": _clock(clock),
+            **self._special_tokens,
+        }
+        size, parts = 0, []
+        try:
+            for part in self._template.generate(arguments):
+                size += len(part)
+                if size > MAX_RENDERED:
+                    raise EngineError(f"the chat template wrote more than {MAX_RENDERED:,} characters")
+                parts.append(part)
+        except jinja2.TemplateError as error:
+            raise EngineError(f"the model's chat template refused these messages: {error}") from error
+        except (TypeError, ValueError, ArithmeticError, LookupError, RecursionError, MemoryError) as error:
+            raise EngineError(f"the model's chat template failed: {type(error).__name__}: {error}") from error
+        return "".join(parts)
+
+
+def _compile(source: str) -> jinja2.Template:
+    import jinja2
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
+    environment.globals["raise_exception"] = _refuse
+    try:
+        return environment.from_string(source)
+    except (jinja2.TemplateError, RecursionError, MemoryError) as error:
+        raise EngineError(f"the model's chat template does not compile: {error}") from error
+
+
+def _refuse(message: str) -> NoReturn:
+    import jinja2
+
+    raise jinja2.TemplateError(message)
+
+
+def _clock(clock: str | None) -> Any:
+    def strftime_now(pattern: str) -> str:
+        if clock is None:
+            raise EngineError("the chat template asks for the time and none was given")
+        return datetime.datetime.fromisoformat(clock).strftime(pattern)
+
+    return strftime_now

@@ -1,0 +1,78 @@
+"""Every error that Verity raises on purpose.
+
+    VerityError                 something went wrong and the message says what to do      exit 1
+    ├── UsageError              the caller asked for something that cannot be done        exit 2
+    │   └── ContextOverflow     prompt and output do not fit the model's context
+    ├── FormatError             bytes from outside are not what they claim to be          exit 2
+    ├── StoreError              the device's own files or database cannot be used
+    │   ├── ModelNotFound       no model of that name here                                exit 2
+    │   └── DigestMismatch      bytes differ from the digest they were promised under
+    ├── FetchError              a model could not be downloaded
+    ├── LogError                the device's log is damaged or contradicts itself
+    ├── ProofError              a Merkle proof cannot be built, or does not hold
+    ├── SignatureError          a signature does not hold
+    ├── EngineError             a model cannot be loaded or run
+    └── Interrupted             the user stopped it; what was done so far is on record    exit 130
+
+Each carries ``hint`` (what to do about it, one sentence) and ``exit_code`` (what the command line returns).
+"""
+
+from __future__ import annotations
+
+
+class VerityError(Exception):
+    """Base of the tree. ``str(error)`` says what happened, ``error.hint`` what to do."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(VerityError):
+    exit_code = 2
+
+
+class ContextOverflow(UsageError):
+    pass
+
+
+class FormatError(VerityError):
+    exit_code = 2
+
+
+class StoreError(VerityError):
+    pass
+
+
+class ModelNotFound(StoreError):
+    exit_code = 2
+
+
+class DigestMismatch(StoreError):
+    pass
+
+
+class FetchError(VerityError):
+    pass
+
+
+class LogError(VerityError):
+    pass
+
+
+class ProofError(VerityError):
+    pass
+
+
+class SignatureError(VerityError):
+    pass
+
+
+class EngineError(VerityError):
+    pass
+
+
+class Interrupted(VerityError):
+    exit_code = 130

@@ -1,0 +1,1 @@
+"""Who a device is: its Ed25519 key."""

@@ -1,0 +1,1 @@
+"""A device's append-only Merkle log: the tree (pure), checkpoints (pure), and the log in the device's database."""

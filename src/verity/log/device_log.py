@@ -1,0 +1,224 @@
+"""The device's append-only log: entries, tree and signed head, kept in the device's database.
+
+Two processes of one device must not fork the log: that would put the device's signature under two histories. So an
+append reads the head, verifies it as a stranger would, and replaces it by compare-and-swap, all in one transaction (the
+rule of Sunlight, https://github.com/FiloSottile/sunlight). Specified in spec/log.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from verity.errors import LogError, ProofError, UsageError
+from verity.log import audit, rows, tree
+from verity.log.checkpoint import Checkpoint, open_checkpoint, sign
+from verity.log.rows import FIRST, Head, Stored
+from verity.statements.keys import Signer
+from verity.statements.receipt import Place
+from verity.store.database import Database
+
+SALT_SIZE = 16
+_PAGE = 256
+
+
+class Draft(NamedTuple):
+    """An entry to append: the salted digest (32 bytes) that is the leaf's data, its salt (16 bytes), the envelope."""
+
+    entry: bytes
+    salt: bytes
+    envelope: bytes
+
+
+class DeviceLog:
+    """One epoch of a device's log. ``origin`` is its name: ``verity/<device key>/<epoch>``.
+
+    Every method raises LogError when what the database holds is damaged or not signed by this device, StoreError when
+    the database cannot be used, and UsageError for an entry or a size that the log does not have.
+    """
+
+    def __init__(self, database: Database, signer: Signer, epoch: int = 0) -> None:
+        if epoch < 0:
+            raise UsageError("a log's epoch is counted from 0")
+        self.origin = f"verity/{signer.public.hex()}/{epoch}"
+        self._database = database
+        self._signer = signer
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def append(
+        self, build: Callable[[Place], Draft], also: Callable[[sqlite3.Connection, int], None] | None = None
+    ) -> int:
+        """Append the entry that ``build`` makes for the place it is given, and sign the new head. Returns its index.
+
+        ``also`` runs in the same transaction, with its connection and the index: what it writes is there if the entry
+        is. Neither may use the database otherwise. Whatever they raise undoes the append.
+        """
+        with self._database.transaction() as connection:
+            head = self._head(connection)
+            draft = build(self._next_place(connection, head))
+            if len(draft.entry) != tree.HASH_SIZE or len(draft.salt) != SALT_SIZE:
+                raise UsageError(f"an entry has {tree.HASH_SIZE} bytes and its salt {SALT_SIZE}")
+            self._insert(connection, head.size, draft)
+            self._swap_head(connection, head)
+            if also is not None:
+                also(connection, head.size)
+        return head.size
+
+    def _next_place(self, connection: sqlite3.Connection, head: Head) -> Place:
+        """Where the next entry stands, once the end of the log is what the head says it is."""
+        beyond = "SELECT 1 FROM log_entries WHERE position < 0 OR position >= ? LIMIT 1"
+        if connection.execute(beyond, (head.size,)).fetchone():
+            raise LogError(f"the log holds entries beyond its signed head, which counts {head.size}", rows.HINT)
+        if tree.root_at(head.size, rows.node_reader(connection)) != head.root:
+            raise LogError("the log's tree does not lead to its signed root", rows.HINT)
+        if head.size == 0:
+            return Place(self.origin, 0, FIRST)
+        last = tree.hash_leaf(rows.read_entry(connection, head.size - 1).entry)
+        if rows.node_reader(connection)(0, head.size - 1) != last:
+            raise LogError(f"entry {head.size - 1} is not the one in the log's tree", rows.HINT)
+        return Place(self.origin, head.size, last.hex())
+
+    def _insert(self, connection: sqlite3.Connection, index: int, draft: Draft) -> None:
+        nodes = tree.new_nodes(index, tree.hash_leaf(draft.entry), rows.node_reader(connection))
+        try:
+            connection.execute("INSERT INTO log_entries VALUES (?, ?, ?, ?)", (index, *draft))
+            connection.executemany("INSERT INTO log_nodes VALUES (?, ?, ?)", nodes)
+        except sqlite3.IntegrityError as error:
+            raise LogError(f"the log already holds hashes of an entry {index}", rows.HINT) from error
+
+    def _swap_head(self, connection: sqlite3.Connection, head: Head) -> None:
+        size = head.size + 1
+        root = tree.root_at(size, rows.node_reader(connection))
+        row = (self.origin, size, root, sign(Checkpoint(self.origin, size, root), self._signer))
+        if head.size == 0:
+            cursor = connection.execute("INSERT OR IGNORE INTO log_head VALUES (1, ?, ?, ?, ?)", row)
+        else:
+            update = "UPDATE log_head SET origin = ?, size = ?, root = ?, checkpoint = ? WHERE size = ? AND root = ?"
+            cursor = connection.execute(update, (*row, head.size, head.root))
+        if cursor.rowcount != 1:
+            raise LogError("the log's head changed during an append, which was undone", "try again")
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def size(self) -> int:
+        """How many entries the log's signed head counts."""
+        with self._database.snapshot() as connection:
+            return self._head(connection).size
+
+    def checkpoint(self) -> str:
+        """The signed head, as a note. Raises LogError while the log is empty."""
+        with self._database.snapshot() as connection:
+            return self._filled_head(connection).checkpoint
+
+    def entry(self, index: int) -> Stored:
+        """The entry at ``index``."""
+        with self._database.snapshot() as connection:
+            _check_index(index, self._head(connection).size)
+            return rows.read_entry(connection, index)
+
+    def entries(self, start: int = 0, stop: int | None = None) -> Iterator[Stored]:
+        """The entries from ``start`` up to ``stop`` (default: the present end), read in pages as they are asked for."""
+        with self._database.snapshot() as connection:
+            stop = _check_size(stop, self._head(connection))
+        if start < 0:
+            raise UsageError("the log's entries are counted from 0")
+        return self._pages(start, stop)
+
+    def _pages(self, start: int, stop: int) -> Iterator[Stored]:
+        for at in range(start, stop, _PAGE):
+            with self._database.snapshot() as connection:
+                page = rows.read_entries(connection, at, min(at + _PAGE, stop))
+            yield from page
+
+    def prove(self, index: int, size: int | None = None) -> list[bytes]:
+        """The inclusion proof of an entry in the log's first ``size`` entries (default: in all of them)."""
+        with self._database.snapshot() as connection:
+            head = self._head(connection)
+            return self._prove(connection, head, index, _check_size(size, head))
+
+    def proofs(self, indices: Sequence[int]) -> tuple[str, dict[int, list[bytes]]]:
+        """The signed head and the inclusion proofs of these entries under it, from one state of the log."""
+        with self._database.snapshot() as connection:
+            head = self._filled_head(connection)
+            return head.checkpoint, {index: self._prove(connection, head, index, head.size) for index in indices}
+
+    def prove_consistency(self, old: int, new: int | None = None) -> list[bytes]:
+        """The proof that the first ``old`` entries are a prefix of the first ``new`` (default: of all)."""
+        with self._database.snapshot() as connection:
+            head = self._head(connection)
+            new = _check_size(new, head)
+            if not 0 <= old <= new:
+                raise UsageError(f"a consistency proof from {old} to {new} entries cannot be: the old size comes first")
+            node = rows.node_reader(connection)
+            proof = tree.consistency_proof(old, new, node)
+            roots = tree.root_at(old, node), self._root(connection, head, new)
+            with _proving():
+                tree.check_consistency(old, new, *roots, proof)
+            return proof
+
+    def check(
+        self,
+        old_checkpoint: str | None = None,
+        inspect: Callable[[Stored, Place], str | None] | None = None,
+    ) -> list[str]:
+        """Read the whole log again and return the problems found, one sentence each; none when it is sound.
+
+        ``old_checkpoint`` is a head that somebody kept: the log must have had that root at that size. ``inspect`` is
+        shown every entry whose predecessor is there, and its place, and returns what is wrong with it, or None: it
+        knows what an envelope says and how an entry is made of it. Raises FormatError or SignatureError when the kept
+        head is not one of this device, and UsageError when it is of another log.
+        """
+        kept = None
+        if old_checkpoint is not None:
+            kept = open_checkpoint(old_checkpoint, self._signer.public)
+            if kept.origin != self.origin:
+                raise UsageError(f"the kept checkpoint is of the log {kept.origin}, and this is {self.origin}")
+        with self._database.snapshot() as connection:
+            return audit.Audit(connection, self.origin, self._signer.public, kept, inspect).run()
+
+    # --- steps --------------------------------------------------------------------------------------------------------
+
+    def _head(self, connection: sqlite3.Connection) -> Head:
+        return rows.read_head(connection, self.origin, self._signer.public)
+
+    def _filled_head(self, connection: sqlite3.Connection) -> Head:
+        head = self._head(connection)
+        if head.size == 0:
+            raise LogError("the log is empty and has no signed head yet", "it gets one with its first entry")
+        return head
+
+    def _root(self, connection: sqlite3.Connection, head: Head, size: int) -> bytes:
+        return head.root if size == head.size else tree.root_at(size, rows.node_reader(connection))
+
+    def _prove(self, connection: sqlite3.Connection, head: Head, index: int, size: int) -> list[bytes]:
+        _check_index(index, size)
+        leaf = tree.hash_leaf(rows.read_entry(connection, index).entry)
+        proof = tree.inclusion_proof(index, size, rows.node_reader(connection))
+        with _proving():
+            tree.check_inclusion(index, size, leaf, proof, self._root(connection, head, size))
+        return proof
+
+
+@contextlib.contextmanager
+def _proving() -> Iterator[None]:
+    """A proof that the log has just built and that does not hold means that the log is damaged."""
+    try:
+        yield
+    except ProofError as error:
+        raise LogError(f"the log's tree and its signed head contradict each other: {error}", rows.HINT) from error
+
+
+def _check_size(size: int | None, head: Head) -> int:
+    if size is None:
+        return head.size
+    if not 0 <= size <= head.size:
+        raise UsageError(f"the log has {head.size} entries, not {size}")
+    return size
+
+
+def _check_index(index: int, size: int) -> None:
+    if not 0 <= index < size:
+        raise UsageError(f"there is no entry {index} among the log's first {size}", "entries are counted from 0")

@@ -1,0 +1,198 @@
+"""Replay in a process of its own, which gives up network, writing and unlimited memory before it opens the model.
+
+The model file, its chat template and the claim come from strangers. If one of them takes the process over or down, the
+verifier learns no more than that the replay could not be made. ``python -m verity.replayer`` is the other side.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from verity.engines.engine import Engine
+from verity.engines.llama import DEFAULT_MICRO_BATCH, MAX_CONTEXT
+from verity.engines.numerics import Numerics, NumericsStore, measure, setting_of
+from verity.errors import FormatError, ModelNotFound, StoreError, VerityError
+from verity.statements.strict import load
+from verity.store.blobs import Blobs
+from verity.store.reading import Progress
+from verity.verify.replay import Claim, replay
+from verity.verify.verifier import CannotReplay, Replayed
+
+_MAX_LINE = 1 << 20
+_GIB = 1 << 30
+_PASSED_ON = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG", "LLAMA_CPP_LIB_PATH")
+
+
+class _Request(msgspec.Struct, frozen=True):
+    path: str
+    claim: Claim
+    known: dict[str, Numerics]
+    threads: int | None
+    micro_batch: int
+    memory_bytes: int
+    cpu_s: int
+
+
+class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One line from the child: how far it is, what it found, or why it could not."""
+
+    progress: tuple[int, int, str] | None = None
+    replayed: Replayed | None = None
+    setting: str = ""
+    problem: str = ""
+    hint: str = ""
+
+
+class ProcessReplayer:
+    """Hands claims to child processes. ``limit_s`` bounds one replay, the measuring of numerics included."""
+
+    def __init__(
+        self,
+        blobs: Blobs,
+        numerics: NumericsStore,
+        *,
+        threads: int | None = None,
+        micro_batch: int = DEFAULT_MICRO_BATCH,
+        limit_s: float = 900.0,
+        progress: Progress | None = None,
+    ) -> None:
+        self._blobs = blobs
+        self._numerics = numerics
+        self._threads = threads
+        self._micro_batch = micro_batch
+        self._limit_s = limit_s
+        self._progress = progress
+
+    def __call__(self, claim: Claim) -> Replayed:
+        request = _Request(
+            path=str(self._model_path(claim)),
+            claim=claim,
+            known=self._numerics.known(),
+            threads=self._threads,
+            micro_batch=self._micro_batch,
+            memory_bytes=8 * _GIB + 2 * claim.model.size,
+            cpu_s=int(self._limit_s * (os.cpu_count() or 1)),
+        )
+        last = self._run(msgspec.json.encode(request))
+        if last.replayed is None:
+            raise CannotReplay(last.problem or "the replay process gave no answer", last.hint)
+        if last.setting:
+            self._numerics.keep(last.setting, last.replayed.numerics)
+        return last.replayed
+
+    def _model_path(self, claim: Claim) -> Path:
+        if claim.engine.get("name") == "scripted":
+            raise CannotReplay("the scripted engine is a fake, which no replay accepts")
+        try:
+            blob = self._blobs.open(claim.model.blake3)
+        except ModelNotFound as error:
+            raise CannotReplay(f"the model {claim.model.name} is not here", error.hint) from error
+        except StoreError as error:
+            raise CannotReplay(str(error), error.hint) from error
+        if blob.sha256 != claim.model.sha256:
+            raise CannotReplay("the receipt gives two digests that belong to different files")
+        return blob.path
+
+    def _run(self, request: bytes) -> _Line:
+        environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        command = [sys.executable, "-P", "-B", "-m", "verity.replayer"]
+        pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
+        with subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=nothing, env=environment, start_new_session=True
+        ) as child:
+            timer = threading.Timer(self._limit_s, child.kill)
+            timer.start()
+            try:
+                assert child.stdin is not None and child.stdout is not None  # noqa: PT018
+                with contextlib.suppress(BrokenPipeError), child.stdin:
+                    child.stdin.write(request)
+                last = _Line()
+                for last in self._lines(child.stdout):
+                    if last.progress is not None and self._progress is not None:
+                        self._progress(*last.progress)
+                if last.progress is not None:
+                    last = _Line()
+            finally:
+                timer.cancel()
+                child.kill()
+                child.wait()
+        if last == _Line():
+            return _Line(problem=f"the replay process died before it could answer (status {child.returncode})")
+        return last
+
+    @staticmethod
+    def _lines(stream: IO[bytes]) -> Iterator[_Line]:
+        """What a process writes that may have been taken over: bounded and strict."""
+        while data := stream.readline(_MAX_LINE):
+            try:
+                yield load(data, _Line, limit=_MAX_LINE, what="replay's answer")
+            except FormatError as error:
+                yield _Line(problem=f"the replay process answered with nonsense: {error}")
+                return
+
+
+def replay_apart(engine: Engine, request: _Request, tell: Callable[[int, int, str], None]) -> tuple[str, Replayed]:
+    """The child's work, on a loaded engine: measure the numerics unless they are known, then replay under them."""
+    claim = request.claim
+    setting = setting_of(claim.model.blake3, engine)
+    numerics = request.known.get(setting)
+    measured = "" if numerics else setting
+    if numerics is None:
+        numerics = measure(engine, lambda done, total: tell(done, total, "measuring numerics"))
+    outcome = None
+    if numerics.exact and claim.numerics == numerics:
+        outcome = replay(engine, claim, lambda done, total: tell(done, total, "replaying"))
+    return measured, Replayed(numerics=numerics, engine=engine.description, outcome=outcome)
+
+
+def main() -> None:
+    """The child: read one request from stdin, lock down, replay, answer on stdout."""
+    channel = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)  # nothing that a library prints gets into the answer
+    request = msgspec.json.decode(sys.stdin.buffer.read(), type=_Request)
+
+    def send(line: _Line) -> None:
+        channel.write(msgspec.json.encode(line) + b"\n")
+
+    try:
+        setting, replayed = _replay_locked(request, lambda *step: send(_Line(progress=step)))
+        send(_Line(replayed=replayed, setting=setting))
+    except VerityError as error:
+        send(_Line(problem=str(error), hint=error.hint))
+    except MemoryError:
+        send(_Line(problem="the replay needs more memory than it is allowed"))
+
+
+def _replay_locked(request: _Request, tell: Callable[[int, int, str], None]) -> tuple[str, Replayed]:
+    from verity.engines.llama import LlamaEngine, describe_library, library
+    from verity.engines.lockdown import lock_down
+
+    library()
+    describe_library()
+    import jinja2.sandbox  # noqa: F401 - loaded while files of the library may still be opened
+    import numpy as np
+
+    np.exp(np.zeros(1))
+    lock_down(memory_bytes=request.memory_bytes, cpu_s=request.cpu_s)
+    size = request.claim.context.get("size")
+    if not isinstance(size, int) or not 0 < size <= MAX_CONTEXT:
+        raise FormatError(f"the receipt's context size is not between 1 and {MAX_CONTEXT:,}")
+    engine = LlamaEngine(
+        Path(request.path), context_size=size, threads=request.threads, micro_batch=request.micro_batch
+    )
+    if engine.context != request.claim.context:
+        raise FormatError(f"the receipt names context options that this engine does not have: {request.claim.context}")
+    return replay_apart(engine, request, tell)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""A bundle: one JSON file, ``*.verity.json``, with all that somebody needs to check an output.
+
+    {"receipt":    {"intent": DSSE envelope, "result": DSSE envelope},            public
+     "log":        {"checkpoint": C2SP text, "intent": {…proof}, "result": {…}},  public
+     "disclosure": {"intent": [openings], "result": [openings], "tokens": [...]}} private; may be absent
+
+Nothing in it is trusted for being there. ``verity.verify`` decides.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from verity.errors import FormatError
+from verity.statements.commitments import Opening
+from verity.statements.dsse import Envelope
+from verity.statements.strict import load
+
+MAX_BUNDLE_BYTES = 32 << 20
+MAX_TOKENS = 1 << 17
+SUFFIX = ".verity.json"
+
+
+class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    intent: Envelope
+    result: Envelope
+
+
+class LogProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """That one envelope stands in the log: leaf index, the entry's salt (base64), audit path (hex, leaf to root)."""
+
+    index: int
+    salt: str
+    path: list[str]
+
+
+class LogPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    checkpoint: str
+    intent: LogProof
+    result: LogProof
+
+
+class TokenOpening(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Output token ``index``: its ``id``, its bytes and salt (base64); ``path`` (hex) when others are withheld."""
+
+    id: int
+    index: int
+    piece: str
+    salt: str
+    path: list[str] | msgspec.UnsetType = msgspec.UNSET
+
+
+class Disclosure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    intent: list[Opening]
+    result: list[Opening]
+    tokens: list[TokenOpening] = []
+
+
+class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    receipt: Receipt
+    log: LogPart
+    disclosure: Disclosure | msgspec.UnsetType = msgspec.UNSET
+
+    def encode(self) -> bytes:
+        """The file's bytes."""
+        return msgspec.json.encode(self) + b"\n"
+
+
+def decode_bundle(data: bytes) -> Bundle:
+    """Read a bundle from its bytes. Raises FormatError."""
+    bundle = load(data, Bundle, limit=MAX_BUNDLE_BYTES, what="Verity bundle")
+    if bundle.disclosure is not msgspec.UNSET and len(bundle.disclosure.tokens) > MAX_TOKENS:
+        raise FormatError(f"a bundle opens at most {MAX_TOKENS:,} tokens")
+    return bundle

@@ -1,0 +1,44 @@
+"""Ed25519 (RFC 8032) signatures and the text form of a public key: 64 lower-case hex digits.
+
+The text form is a device's name everywhere: the DSSE key id, the log's origin and, later, its mesh address.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Protocol
+
+from verity.errors import FormatError, SignatureError
+
+_HEX_KEY = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+class Signer(Protocol):
+    """Something that holds a device's private key."""
+
+    @property
+    def public(self) -> bytes:
+        """The Ed25519 public key, 32 bytes."""
+
+    def sign(self, message: bytes) -> bytes:
+        """The 64-byte Ed25519 signature of ``message``."""
+
+
+def parse_key(text: str) -> bytes:
+    """Read a device's name. Returns the 32-byte public key; raises FormatError."""
+    if not _HEX_KEY.fullmatch(text):
+        raise FormatError(
+            "a device key is 64 lower-case hexadecimal digits", "the owner's `verity device` prints the one to expect"
+        )
+    return bytes.fromhex(text)
+
+
+def check_signature(public: bytes, message: bytes, signature: bytes) -> None:
+    """Raise SignatureError unless ``signature`` (64 bytes) is ``public``'s (32 bytes) over ``message``."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+    except (InvalidSignature, ValueError) as error:
+        raise SignatureError(f"the signature does not hold under device key {public.hex()[:16]}…") from error

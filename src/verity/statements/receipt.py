@@ -1,0 +1,126 @@
+"""The receipt: an intent, signed and logged before the model runs, and a result that names it. See spec/receipt.md.
+
+Both are in-toto Statements v1 (https://github.com/in-toto/attestation). Their subject is the digest over the salted
+commitments to every field below; in clear stand only the kind, the place in the log, and what the owner chose to show.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, TypeVar
+
+import msgspec
+
+from verity.errors import FormatError
+from verity.statements.commitments import ID_BYTES, Opening
+from verity.statements.strict import canonical, decode_hex, load
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+INTENT = "verity:intent/v1"
+RESULT = "verity:result/v1"
+NUMERICS = "verity:numerics/v1"
+MAX_STATEMENT_BYTES = 1 << 20
+
+INPUT_PREFIX = "inputs/"
+"""Fields ``inputs/0000``, ``inputs/0001`` …: the typed inputs in order; text has ``type``, ``role`` and ``content``."""
+
+INTENT_FIELDS = frozenset({
+    "adapters", "batch", "choice", "context", "engine", "grammar", "limits/max_tokens", "limits/stops", "model",
+    "normalisation", "numerics", "pooling", "previous_turn", "prompt_tokens", "request", "retention",
+    "sampling/frequency_penalty", "sampling/min_p", "sampling/presence_penalty", "sampling/repetition_penalty",
+    "sampling/temperature", "sampling/top_k", "sampling/top_p", "template", "time/started", "tokenizer", "tools",
+})  # fmt: skip
+RESULT_FIELDS = frozenset({
+    "output/finish", "output/segments", "output/text", "output/tokens", "output/tool_calls", "time/finished",
+})  # fmt: skip
+SEED_FIELDS = frozenset({"nonce", "seed"})
+"""In the intent, or in the result when the nonce was revealed only after the signed intent; never in both."""
+
+FINISHES = ("end", "stop", "length", "cancelled", "error")
+
+
+class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where in which log the statement says it stands; ``previous`` is the hash of the leaf before it."""
+
+    origin: str
+    index: int
+    previous: str
+
+
+class Predicate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    id: str
+    kind: str
+    log: Place
+    critical: list[str] = []
+    shown: list[Opening] = []
+    intent: str | msgspec.UnsetType = msgspec.UNSET
+
+    def id_bytes(self) -> bytes:
+        return decode_hex(self.id, ID_BYTES, "receipt id")
+
+
+class Subject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    digest: dict[str, str]
+
+
+class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"type_": "_type"}):
+    predicate: Predicate
+    predicateType: str  # noqa: N815 - the field's name in the in-toto specification
+    subject: list[Subject]
+    type_: str = STATEMENT_TYPE
+
+    def fields_digest(self) -> str:
+        """The digest over the commitments that the statement is about (64 hex digits)."""
+        return self.subject[0].digest["sha256"]
+
+
+def make_statement(predicate_type: str, predicate: Predicate, fields_digest: str) -> bytes:
+    """The canonical bytes to sign."""
+    subject = Subject(name=f"verity:fields:{predicate.id}", digest={"sha256": fields_digest})
+    return canonical(Statement(predicate=predicate, predicateType=predicate_type, subject=[subject]))
+
+
+def read_statement(payload: bytes, predicate_type: str) -> Statement:
+    """Parse a payload as the statement it must be. Raises FormatError."""
+    what = f"{predicate_type} statement"
+    statement = load(payload, Statement, limit=MAX_STATEMENT_BYTES, what=what)
+    if statement.type_ != STATEMENT_TYPE or statement.predicateType != predicate_type:
+        raise FormatError(f"this is not a {what}")
+    predicate = statement.predicate
+    predicate.id_bytes()
+    subjects = statement.subject
+    if len(subjects) != 1 or set(subjects[0].digest) != {"sha256"}:
+        raise FormatError(f"the {what} must have one subject with one SHA-256 digest")
+    decode_hex(statement.fields_digest(), 32, "subject's digest")
+    decode_hex(predicate.log.previous, 32, "hash of the previous entry")
+    if predicate.log.index < 0:
+        raise FormatError(f"the {what} has a negative position")
+    if (predicate_type == RESULT) != isinstance(predicate.intent, str):
+        raise FormatError("a result, and only a result, names its intent")
+    return statement
+
+
+def statement_digest(payload: bytes) -> str:
+    """How a result names its intent: SHA-256 of the signed payload (64 hex digits)."""
+    return hashlib.sha256(payload).hexdigest()
+
+
+def input_field(index: int) -> str:
+    return f"{INPUT_PREFIX}{index:04d}"
+
+
+def expected_fields(predicate_type: str) -> frozenset[str]:
+    """The fields that a complete disclosure of this statement has, inputs and seed apart."""
+    return INTENT_FIELDS if predicate_type == INTENT else RESULT_FIELDS
+
+
+_T = TypeVar("_T")
+
+
+def convert_field(value: Any, kind: type[_T], field: str) -> _T:
+    """Read a disclosed value as ``kind``. Raises FormatError naming the field."""
+    try:
+        return msgspec.convert(value, kind, strict=True)
+    except msgspec.ValidationError as error:
+        raise FormatError(f"field {field!r} has the wrong form: {error}") from error

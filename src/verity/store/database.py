@@ -1,0 +1,130 @@
+"""The device's state in one SQLite file: models, measured numerics, the log, the private half of receipts.
+
+WAL with ``synchronous=FULL``: a committed transaction survives a power cut. Every write runs in ``BEGIN IMMEDIATE``, so
+that two processes of one device take turns; that is what keeps the log from forking.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from verity.errors import StoreError
+
+_SCHEMA = """
+CREATE TABLE blobs (
+  blake3 TEXT PRIMARY KEY, sha256 TEXT NOT NULL, size INTEGER NOT NULL,
+  mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL, checked_at TEXT NOT NULL
+) STRICT;
+CREATE TABLE models (
+  name TEXT PRIMARY KEY, blake3 TEXT NOT NULL REFERENCES blobs(blake3), source TEXT NOT NULL, added_at TEXT NOT NULL
+) STRICT;
+CREATE TABLE numerics (
+  setting TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, exact INTEGER NOT NULL, measured_at TEXT NOT NULL
+) STRICT;
+CREATE TABLE log_entries (
+  position INTEGER PRIMARY KEY, entry BLOB NOT NULL, salt BLOB NOT NULL, envelope BLOB NOT NULL
+) STRICT;
+CREATE TABLE log_nodes (
+  level INTEGER NOT NULL, position INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (level, position)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE log_head (
+  id INTEGER PRIMARY KEY CHECK (id = 1), origin TEXT NOT NULL, size INTEGER NOT NULL, root BLOB NOT NULL,
+  checkpoint TEXT NOT NULL
+) STRICT;
+CREATE TABLE receipts (
+  id TEXT PRIMARY KEY, started_at TEXT NOT NULL, secret BLOB NOT NULL,
+  intent_position INTEGER NOT NULL, result_position INTEGER, disclosure BLOB NOT NULL
+) STRICT;
+"""
+
+MIGRATIONS = (_SCHEMA,)
+"""Entry N takes a database from version N to N+1; ``PRAGMA user_version`` holds the version."""
+
+
+class Database:
+    """A connection to the device's database. One per thread; not to be shared between threads."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self.path = path
+
+    @classmethod
+    def open(cls, home: Path) -> Database:
+        """Open (and create or migrate) ``home/verity.db``. Raises StoreError when it cannot be used."""
+        path = home / "verity.db"
+        with _guarded(path):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            connection = sqlite3.connect(path, isolation_level=None, timeout=30.0)
+            database = cls(connection, path)
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("PRAGMA synchronous=FULL")
+                connection.execute("PRAGMA foreign_keys=ON")
+                database._migrate()
+            except BaseException:
+                connection.close()
+                raise
+        return database
+
+    def _migrate(self) -> None:
+        # Read outside a transaction first: opening an up-to-date database must not wait for a writer.
+        if self._version() == len(MIGRATIONS):
+            return
+        with self.transaction() as connection:
+            version = self._version()
+            if version > len(MIGRATIONS):
+                raise StoreError(
+                    f"{self.path} was written by a newer Verity (schema {version}, this one knows {len(MIGRATIONS)})",
+                    "update Verity, or use another VERITY_HOME",
+                )
+            for script in MIGRATIONS[version:]:
+                # executescript() would commit the transaction it runs in: one statement at a time instead.
+                for statement in script.split(";"):
+                    if statement.strip():
+                        connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
+
+    def _version(self) -> int:
+        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of the block is durable when it ends, or none of it. Other writers wait."""
+        with _guarded(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """All reads of the block see one state of the database; writers are not held up."""
+        with _guarded(self.path):
+            self._connection.execute("BEGIN")
+            try:
+                yield self._connection
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@contextlib.contextmanager
+def _guarded(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(
+            f"the database {path} cannot be used: {error}",
+            "check that the folder is writable and the disk not full, or point VERITY_HOME at another folder",
+        ) from error

@@ -1,0 +1,72 @@
+"""The folder where a device keeps what is its own: key, database, blobs.
+
+``$VERITY_HOME`` names it; otherwise it is the per-user data folder of the platform (platformdirs). It is made with mode
+0700, because the database holds prompts and outputs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from verity.errors import StoreError
+
+
+def locate(path: str | os.PathLike[str] | None = None) -> Path:
+    """Return the home folder, made if missing. Raises StoreError when it cannot be made or written to."""
+    if path is None:
+        path = os.environ.get("VERITY_HOME") or None
+    if path is None:
+        import platformdirs
+
+        path = platformdirs.user_data_path("verity")
+    home = Path(path).expanduser().absolute()
+    with guarded(home):
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.access(home, os.W_OK | os.X_OK):
+        raise StoreError(f"the home folder {home} cannot be written to", _HINT)
+    return home
+
+
+_HINT = "make it writable, or point VERITY_HOME (or --home) at a folder that is"
+
+
+@contextlib.contextmanager
+def guarded(path: Path) -> Iterator[None]:
+    """Turn an operating-system error about ``path`` into a StoreError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror or error}", _HINT) from error
+
+
+def write_atomically(path: Path, data: bytes, mode: int = 0o600, *, replace: bool = True) -> None:
+    """Write a file that is there whole or not at all: temporary file, fsync, rename, fsync of the folder.
+
+    With ``replace=False`` an existing file is kept and FileExistsError is raised; of two processes one wins.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            os.replace(temporary, path)
+        else:
+            os.link(temporary, path)
+        sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in ``folder`` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,153 @@
+"""Steps 5 and 6: does what was disclosed belong to the receipt, and does it belong together."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from verity.errors import FormatError, ProofError
+from verity.log.tree import check_inclusion, hash_leaf, root_of
+from verity.statements.bundle import Bundle, Disclosure, TokenOpening
+from verity.statements.commitments import Opening, commit_token, decode_salt, digest_fields
+from verity.statements.receipt import INPUT_PREFIX, INTENT, RESULT, SEED_FIELDS, Statement, expected_fields
+from verity.statements.strict import decode_base64, decode_hex
+from verity.verify.claims import Fields, TokenRoot, Withheld
+from verity.verify.report import Check
+
+
+class Opened(NamedTuple):
+    """The check, and what it established: the opened fields, and the tokens if all of them were opened."""
+
+    check: Check
+    fields: Fields
+    tokens: list[TokenOpening] | None
+
+
+def open_fields(bundle: Bundle, intent: Statement, result: Statement) -> Opened:
+    """Step 5. Every opened field, and every field's absence, must be what the two statements committed to."""
+    nothing = Fields({})
+    shown = _shown(intent, result)
+    if not isinstance(bundle.disclosure, Disclosure):
+        sentence = "The bundle has no disclosure: the receipt alone says nothing about content."
+        return Opened(Check("disclosure", "not made", sentence), nothing, None)
+    disclosure = bundle.disclosure
+    try:
+        receipt_id = intent.predicate.id_bytes()
+        lines = [*disclosure.intent, *disclosure.result]
+        _check_list("intent", disclosure.intent, receipt_id, intent, INTENT)
+        _check_list("result", disclosure.result, receipt_id, result, RESULT)
+        _check_seed_fields(disclosure)
+        _check_shown(shown, lines, receipt_id)
+        fields = Fields(
+            {line.field: line.value for line in lines if line.opened},
+            frozenset(line.field for line in lines if not line.opened),
+        )
+        tokens = _check_tokens(disclosure.tokens, fields, receipt_id)
+    except (FormatError, ProofError) as error:
+        sentence = f"The disclosure is not what the receipt committed to: {error}."
+        return Opened(Check("disclosure", "failed", sentence), nothing, None)
+    return Opened(_summary(fields, disclosure.tokens, tokens), fields, tokens)
+
+
+def _shown(intent: Statement, result: Statement) -> list[Opening]:
+    return [*intent.predicate.shown, *result.predicate.shown]
+
+
+def _check_list(part: str, lines: list[Opening], receipt_id: bytes, statement: Statement, kind: str) -> None:
+    """The list of commitments is complete and, hashed, is the statement's subject."""
+    if digest_fields(receipt_id, lines) != statement.fields_digest():
+        raise FormatError(f"a field of the {part}, or its salt, was changed, left out or added")
+    names = {line.field for line in lines}
+    missing = sorted(expected_fields(kind) - names)
+    if missing:
+        raise FormatError(f"the {part} lacks the field {missing[0]!r}")
+    optional = {n for n in names - expected_fields(kind) if n not in SEED_FIELDS and not n.startswith(INPUT_PREFIX)}
+    unknown = sorted(optional & set(statement.predicate.critical))
+    if unknown:
+        raise FormatError(f"the {part} has a critical field {unknown[0]!r} that this version does not know")
+
+
+def _check_seed_fields(disclosure: Disclosure) -> None:
+    names = [line.field for line in (*disclosure.intent, *disclosure.result) if line.field in SEED_FIELDS]
+    if sorted(names) != sorted(SEED_FIELDS):
+        raise FormatError("nonce and seed must each stand once, in the intent or in the result")
+
+
+def _check_shown(shown: list[Opening], lines: list[Opening], receipt_id: bytes) -> None:
+    """What the receipt shows in clear must be what it committed to."""
+    commitments = {line.field: line.commit(receipt_id) for line in lines}
+    for opening in shown:
+        if not opening.opened or commitments.get(opening.field) != opening.commit(receipt_id):
+            raise FormatError(f"the receipt shows a field {opening.field!r} that it did not commit to")
+
+
+def _check_tokens(tokens: list[TokenOpening], fields: Fields, receipt_id: bytes) -> list[TokenOpening] | None:
+    """Each opened token is a leaf of the committed tree. Returns them if they are the whole output."""
+    if not tokens and "output/tokens" not in fields:
+        return None
+    try:
+        tree = fields.read("output/tokens", TokenRoot)
+    except Withheld as field:
+        raise FormatError("tokens are opened, but not the root of their tree") from field
+    root = decode_hex(tree.root, 32, "root of the output's tokens")
+    if [t.index for t in tokens] != sorted({t.index for t in tokens}):
+        raise FormatError("the opened tokens are not in order, or one stands twice")
+    leaves = [
+        hash_leaf(
+            commit_token(
+                receipt_id, t.index, decode_salt(t.salt), _token_id(t), decode_base64(t.piece, "token's bytes")
+            )
+        )
+        for t in tokens
+    ]
+    if len(tokens) == tree.count:
+        if root_of(leaves) != root:
+            raise FormatError("the output's tokens are not those that were committed to")
+        return tokens
+    for opening, leaf in zip(tokens, leaves, strict=True):
+        path = opening.path if isinstance(opening.path, list) else []
+        check_inclusion(opening.index, tree.count, leaf, [decode_hex(h, 32, "hash in a path") for h in path], root)
+    return None
+
+
+def _token_id(opening: TokenOpening) -> int:
+    if not 0 <= opening.id < 1 << 32 or not 0 <= opening.index < 1 << 32:
+        raise FormatError("a token's id or index is out of range")
+    return opening.id
+
+
+def _summary(fields: Fields, opened: list[TokenOpening], whole: list[TokenOpening] | None) -> Check:
+    withheld = sorted(fields.withheld)
+    sentence = "Every opened field is the one that the receipt committed to"
+    if withheld:
+        sentence += f"; withheld: {', '.join(withheld)}"
+    if whole is None:
+        sentence += f"; {len(opened)} of the output's tokens are opened"
+    return Check("disclosure", "passed", sentence + ".", {"withheld": withheld, "tokens_opened": len(opened)})
+
+
+def output(fields: Fields, tokens: list[TokenOpening] | None) -> Check:
+    """Step 6. The text must be what the tokens' bytes say, but for what a stop string cut off."""
+    text = fields.read("output/text", str)
+    if tokens is None:
+        return Check("output", "not made", "Not all of the output was disclosed.")
+    spelled = b"".join(decode_base64(t.piece, "token's bytes") for t in tokens)
+    finish = fields.read("output/finish", str)
+    count = len(tokens)
+    said = {"tokens": count, "finish": finish}
+    if finish == "stop":
+        stops = [s.encode() for s in fields.read("limits/stops", list[str])]
+        ends = [at for s in stops if (at := spelled.find(s)) >= 0]
+        if not ends:
+            return Check(
+                "output", "failed", "The answer is said to end at a stop string that it does not contain.", said
+            )
+        spelled = spelled[: min(ends)]
+    if spelled.decode("utf-8", "replace") != text:
+        return Check("output", "failed", "The output's text is not the text of its tokens.", said)
+    if count > fields.read("limits/max_tokens", int):
+        return Check("output", "failed", "The output has more tokens than were asked for.", said)
+    if finish == "length" and count != fields.read("limits/max_tokens", int):
+        return Check("output", "failed", "The answer is said to have reached its length, and has not.", said)
+    ending = {"cancelled": "it was cut off, on the device's word", "error": "an error ended it, on the device's word"}
+    how = ending.get(finish, f"it ended by {finish}")
+    return Check("output", "passed", f"The text is that of its {count} tokens; {how}.", said)

@@ -1,0 +1,122 @@
+"""Steps 1 and 7 to 12: what the receipt says, held against what this version knows and what the caller expects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from verity.sampling.noise import derive_seed
+from verity.statements.receipt import INTENT_FIELDS, RESULT_FIELDS, SEED_FIELDS, Statement
+from verity.verify.claims import Fields, Nonce
+from verity.verify.policy import Policy
+from verity.verify.replay import ModelName
+from verity.verify.report import Check
+
+KINDS = ("generation",)
+SCRIPTED = "scripted"
+
+GRINDING_HANDLES = frozenset(
+    f for f in INTENT_FIELDS if f.startswith(("sampling/", "limits/"))
+) | {"inputs/0000", "model", "template", "adapters", "grammar", "tools", "context", "choice"}  # fmt: skip
+"""What a device could still vary, with the nonce in hand, until it likes the answer. seed-origin needs all pinned."""
+
+
+def known(intent: Statement, result: Statement) -> Check:
+    """Step 1. An unknown kind or critical field fails closed."""
+    fields = INTENT_FIELDS | RESULT_FIELDS | SEED_FIELDS
+    for statement in (intent, result):
+        if statement.predicate.kind not in KINDS:
+            return Check("receipt", "failed", f"The receipt is of an unknown kind, {statement.predicate.kind!r}.")
+        unknown = sorted(set(statement.predicate.critical) - fields)
+        if unknown:
+            return Check(
+                "receipt", "failed", f"The receipt has a critical field {unknown[0]!r} unknown to this version."
+            )
+    return Check("receipt", "passed", "Intent and result are well-formed, and nothing critical in them is unknown.")
+
+
+def engine(fields: Fields) -> Check:
+    """Step 7."""
+    said = fields.read("engine", dict[str, Any])
+    name = said.get("name")
+    if name == SCRIPTED:
+        return Check("engine", "failed", "The scripted engine wrote this: a fake for tests. No model ran.", said)
+    return Check("engine", "passed", f"The receipt names the engine {name} ({said.get('version')}).", said)
+
+
+def model(fields: Fields, policy: Policy) -> Check:
+    """Step 8."""
+    said = fields.read("model", ModelName)
+    evidence = {"name": said.name, "blake3": said.blake3, "sha256": said.sha256}
+    if not policy.trust.models:
+        sentence = f"The receipt names {said.name} ({said.blake3[:16]}…); say which model you expect with --model."
+        return Check("model", "not made", sentence, evidence)
+    if not {said.blake3, said.sha256} & set(policy.trust.models):
+        return Check(
+            "model", "failed", f"The model is {said.name} ({said.blake3[:16]}…), not the expected one.", evidence
+        )
+    return Check("model", "passed", f"The receipt names the expected model, {said.name}.", evidence)
+
+
+def prompt(fields: Fields, expected: str | None) -> Check:
+    """Step 9."""
+    if expected is None:
+        return Check("prompt", "not made", "No prompt was given to compare with.")
+    last = fields.messages()[-1:]
+    if not last or last[0].role != "user" or last[0].content != expected:
+        return Check("prompt", "failed", "The receipt is for another prompt than the one given.")
+    return Check("prompt", "passed", "The prompt is the one given.")
+
+
+def nonce(fields: Fields, expected: str | None) -> Check:
+    """Step 10."""
+    said = fields.read("nonce", Nonce)
+    choice = fields.read("choice", dict[str, int]).get("index", 0)
+    try:
+        seed = derive_seed(bytes.fromhex(said.hex), choice).hex()
+    except (ValueError, OverflowError, ArithmeticError):
+        return Check("nonce", "failed", "The nonce or the choice index is malformed.")
+    if seed != fields.read("seed", str):
+        return Check("nonce", "failed", "The seed does not follow from the nonce.")
+    if expected is None:
+        return Check("nonce", "passed", "The seed follows from the nonce in the disclosure.")
+    if said.hex != expected.lower():
+        return Check("nonce", "failed", "The nonce is not the one given.")
+    return Check("nonce", "passed", "The seed follows from the nonce that was given.")
+
+
+def seed_origin(fields: Fields, policy: Policy, expected: str | None) -> Check:
+    """Step 11. Needs the caller's own nonce and a request pinned in every field that could be varied instead."""
+    if expected is None:
+        return Check("seed-origin", "not made", "The prover could choose: no nonce of the verifier's own was given.")
+    if fields.read("nonce", Nonce).hex != expected.lower():
+        return Check("seed-origin", "failed", "The nonce is not the one given, so the prover chose the randomness.")
+    loose = sorted(GRINDING_HANDLES - set(policy.pin))
+    loose += sorted(f for f in fields.names() if f.startswith("inputs/") and f not in policy.pin and f not in loose)
+    if loose:
+        sentence = (
+            f"The nonce is yours, but the prover could still vary what the policy does not pin: {', '.join(loose)}."
+        )
+        return Check("seed-origin", "not made", sentence, {"not_pinned": loose})
+    return Check("seed-origin", "passed", "The nonce and every field of the request are the verifier's own.")
+
+
+def pinned(fields: Fields, policy: Policy) -> Check:
+    """Step 12."""
+    if not policy.pin:
+        return Check("pinned", "not made", "The policy pins no field.")
+    for field, value in policy.pin.items():
+        said = fields.value(field)
+        if said != value or isinstance(said, bool) != isinstance(value, bool):
+            sentence = f"The receipt has {field} = {said!r}, and the policy pins it to {value!r}."
+            return Check("pinned", "failed", sentence, {"field": field})
+    return Check("pinned", "passed", f"All {len(policy.pin)} pinned fields have their values.")
+
+
+def numerics(fields: Fields, policy: Policy) -> Check:
+    """Step 12, second half. The fingerprint is the device's claim until a replay under it has passed."""
+    said = fields.read("numerics", dict[str, Any])
+    if not policy.accept.numerics:
+        return Check("numerics", "not made", "The policy does not say which numerics it accepts.", said)
+    if said.get("fingerprint") not in policy.accept.numerics:
+        return Check("numerics", "failed", "The receipt claims numerics that the policy does not accept.", said)
+    return Check("numerics", "passed", "The receipt claims numerics that the policy accepts.", said)

@@ -1,0 +1,127 @@
+"""Replay: run the model again on the disclosed input and compare every token. Pure; it is handed an Engine.
+
+One forward pass over prompt and output gives the logits at every position (about twice as fast as generating); the
+sampler then says, for each position, whether the claimed token is the one that would have been drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from verity.engines.engine import Engine, Message
+from verity.engines.numerics import Numerics
+from verity.engines.output import Output
+from verity.errors import VerityError
+from verity.sampling.parameters import SamplingParameters
+from verity.sampling.sampler import Sampler
+
+
+class ModelName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Field ``model``: digests are lower-case hex, size in bytes. The digest decides, never the name."""
+
+    blake3: str
+    name: str
+    sha256: str
+    size: int
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a receipt says that replay needs, taken from fields whose commitments hold."""
+
+    model: ModelName
+    engine: dict[str, Any]
+    tokenizer: dict[str, Any]
+    context: dict[str, Any]
+    template: dict[str, Any]
+    numerics: Numerics
+    messages: list[Message]
+    prompt_tokens: list[int]
+    parameters: SamplingParameters
+    max_tokens: int
+    stops: list[str]
+    seed: str
+    tokens: list[int]
+    text: str
+    finish: str
+
+    @property
+    def clock(self) -> str | None:
+        clock = self.template.get("clock")
+        return clock if isinstance(clock, str) else None
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What the replay found. ``evidence`` names the first differing token with both candidates, if any differs."""
+
+    matches: bool
+    sentence: str
+    evidence: dict[str, Any] = {}
+
+
+def replay(engine: Engine, claim: Claim, progress: Callable[[int, int], None] | None = None) -> Outcome:
+    """Re-run ``claim`` on ``engine``. Raises EngineError when the model cannot be run on it."""
+    wrong = _prompt_differs(engine, claim)
+    if wrong is not None:
+        return wrong
+    sampler = Sampler(claim.parameters, bytes.fromhex(claim.seed), claim.prompt_tokens)
+    output = Output(claim.max_tokens, claim.stops)
+    engine.reset()
+    sequence = [*claim.prompt_tokens, *claim.tokens[:-1]]
+    rows = engine.advance_all(sequence, skip=len(claim.prompt_tokens) - 1) if claim.tokens else iter(())
+    for position, (token, logits) in enumerate(zip(claim.tokens, rows, strict=True)):
+        if output.finish is not None:
+            return _differs(f"the answer was over after {position} tokens ({output.finish}), yet it goes on")
+        verdict = sampler.judge(logits, token)
+        if not verdict.matches:
+            return _token_differs(engine, position, token, verdict.best, verdict.margin)
+        output.push(token, engine.piece(token), engine.is_end(token))
+        if progress is not None and position % 16 == 15:
+            progress(position + 1, len(claim.tokens))
+    return _ending_differs(output, claim) or Outcome(
+        True, f"All {len(claim.tokens)} tokens came out again, bit for bit.", {"tokens": len(claim.tokens)}
+    )
+
+
+def _prompt_differs(engine: Engine, claim: Claim) -> Outcome | None:
+    """The prompt's tokens must follow from the messages by the model's own template and tokenizer."""
+    if engine.template_digest != claim.template.get("sha256"):
+        return _differs("the receipt names another chat template than the model's own")
+    if engine.tokenizer != claim.tokenizer:
+        return _differs("the receipt names another tokenizer than the model's own")
+    if engine.tokenize(engine.render(claim.messages, claim.clock)) != claim.prompt_tokens:
+        return _differs("the prompt's tokens do not follow from the disclosed messages")
+    return None
+
+
+def _token_differs(engine: Engine, position: int, claimed: int, best: int, margin: float) -> Outcome:
+    def text(token: int) -> str:
+        try:
+            return engine.piece(token).decode("utf-8", "replace")
+        except VerityError:
+            return "(not in the vocabulary)"
+
+    by = "it was filtered out" if math.isinf(margin) else f"it scores {margin:.4g} less"
+    return _differs(
+        f"at output token {position} the receipt claims {text(claimed)!r} where the model gives {text(best)!r} ({by})",
+        position=position,
+        claimed={"token": claimed, "text": text(claimed)},
+        replayed={"token": best, "text": text(best)},
+        margin=None if math.isinf(margin) else margin,
+    )
+
+
+def _ending_differs(output: Output, claim: Claim) -> Outcome | None:
+    if claim.finish not in ("cancelled", "error") and output.finish != claim.finish:
+        seen = output.finish or "not over"
+        return _differs(f"the receipt says that the answer ended by {claim.finish!r}, the replay says {seen!r}")
+    if output.text != claim.text:
+        return _differs("the output's text is not the text of its tokens")
+    return None
+
+
+def _differs(sentence: str, **evidence: Any) -> Outcome:
+    return Outcome(False, f"The replay differs: {sentence}.", evidence)

@@ -1,0 +1,187 @@
+"""Verify one bundle. The steps, in this order; each adds one check to the report:
+
+     1  receipt       both envelopes hold the statements they must; no unknown critical field
+     2  signed        a trusted device signed intent and result
+     3  logged        both stand in the device's log, under a checkpoint that the device signed
+     4  intent        the result names this intent, which stands before it in the same log
+     5  disclosure    every opened field and token is the one that the receipt committed to
+     6  output        text, tokens and finish reason belong together
+     7  engine        a model engine ran, not the scripted fake
+     8  model         the model is one that the caller or the policy names
+     9  prompt        the prompt is the one that the caller names
+    10  nonce         the seed follows from the nonce, which is the caller's if one is given
+    11  seed-origin   the device could not choose the randomness
+    12  pinned        fields that the policy pins have their values; its numerics are accepted
+    13  replayed-exact        the model gives the same tokens again, bit for bit
+    14  replayed-statistical  (a later version)
+        … and a line, `not made`, for every other grade that the policy requires
+
+Nothing here opens a model: the replay is made by a ``Replayer`` that the caller hands in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from verity.engines.numerics import Numerics
+from verity.errors import FormatError, SignatureError, VerityError
+from verity.statements.bundle import Bundle
+from verity.statements.receipt import INTENT, RESULT, Statement, read_statement
+from verity.verify import content, expectations, logged
+from verity.verify.claims import Withheld
+from verity.verify.policy import Policy
+from verity.verify.replay import Claim, Outcome
+from verity.verify.report import Check, Report
+
+
+class CannotReplay(Exception):
+    """Why a replay could not be made, in one sentence; ``hint`` says what to do."""
+
+    def __init__(self, sentence: str, hint: str = "") -> None:
+        super().__init__(sentence)
+        self.hint = hint
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """What a replayer measured here, and what came out; ``outcome`` is None when the fingerprints differ."""
+
+    numerics: Numerics
+    engine: dict[str, Any]
+    outcome: Outcome | None
+
+
+class Replayer(Protocol):
+    def __call__(self, claim: Claim) -> Replayed:
+        """Replay ``claim`` apart from this process. Raises CannotReplay."""
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """What the caller says beside the policy. ``nonce`` is hex, as the caller issued it."""
+
+    prompt: str | None = None
+    nonce: str | None = None
+
+
+def verify(bundle: Bundle, policy: Policy, expected: Expected, replayer: Replayer | None) -> Report:
+    """Make every check that can be made. Raises FormatError when the bundle cannot be read at all."""
+    intent, result = _statements(bundle)
+    device = bundle.receipt.intent.device()
+    checks = [expectations.known(intent, result), _signed(bundle, policy, device)]
+    checks.append(_try("logged", lambda: logged.in_the_log(bundle, intent, result, device)))
+    checks.append(_try("intent", lambda: logged.intent_before_result(bundle, intent, result)))
+    opened = content.open_fields(bundle, intent, result)
+    checks.append(opened.check)
+    checks += _content_checks(opened, policy, expected)
+    trusted = opened.check.status == "passed"
+    checks.append(
+        _replayed(opened, replayer) if trusted else _not_made("replayed-exact", "the disclosure does not hold")
+    )
+    checks.append(_not_made("replayed-statistical", "this version has no statistical check"))
+    for name in policy.require.checks:
+        if all(c.name != name for c in checks):
+            checks.append(_not_made(name, f"this version cannot make the check {name!r}"))
+    return Report(checks=checks, required=list(policy.require.checks), receipt=intent.predicate.id, device=device)
+
+
+def _statements(bundle: Bundle) -> tuple[Statement, Statement]:
+    intent = read_statement(bundle.receipt.intent.payload_bytes(), INTENT)
+    result = read_statement(bundle.receipt.result.payload_bytes(), RESULT)
+    return intent, result
+
+
+def _signed(bundle: Bundle, policy: Policy, device: str) -> Check:
+    try:
+        bundle.receipt.intent.check(device)
+        bundle.receipt.result.check(device)
+    except (SignatureError, FormatError) as error:
+        return Check("signed", "failed", f"A signature does not hold: {error}.")
+    evidence = {"device": device}
+    if not policy.trust.devices:
+        hint = "name the key you expect with --key, or in the policy"
+        return Check(
+            "signed", "not made", f"The signatures hold, but device {device[:16]}… is unknown: {hint}.", evidence
+        )
+    if device not in policy.trust.devices:
+        expected = ", ".join(f"{d[:16]}…" for d in policy.trust.devices)
+        return Check("signed", "failed", f"Device {device[:16]}… signed this, not the expected {expected}.", evidence)
+    return Check("signed", "passed", f"Device {device[:16]}… signed the intent and the result.", evidence)
+
+
+def _content_checks(opened: content.Opened, policy: Policy, expected: Expected) -> list[Check]:
+    """Steps 6 to 12: what the disclosed fields say. Without a disclosure that holds they say nothing."""
+    fields = opened.fields
+    steps: list[tuple[str, Callable[[], Check]]] = [
+        ("output", lambda: content.output(fields, opened.tokens)),
+        ("engine", lambda: expectations.engine(fields)),
+        ("model", lambda: expectations.model(fields, policy)),
+        ("prompt", lambda: expectations.prompt(fields, expected.prompt)),
+        ("nonce", lambda: expectations.nonce(fields, expected.nonce)),
+        ("seed-origin", lambda: expectations.seed_origin(fields, policy, expected.nonce)),
+        ("pinned", lambda: expectations.pinned(fields, policy)),
+        ("numerics", lambda: expectations.numerics(fields, policy)),
+    ]
+    if opened.check.status != "passed":
+        return [_not_made(name, "the disclosure is missing or does not hold") for name, _ in steps]
+    return [_try(name, step) for name, step in steps]
+
+
+def _try(name: str, step: Callable[[], Check]) -> Check:
+    """A withheld field makes a check impossible; a malformed one makes it fail."""
+    try:
+        return step()
+    except Withheld as field:
+        return _not_made(name, f"the field {str(field)!r} was not disclosed")
+    except VerityError as error:
+        return Check(name, "failed", f"{_sentence(str(error))}")
+
+
+def _replayed(opened: content.Opened, replayer: Replayer | None) -> Check:
+    name = "replayed-exact"
+    if replayer is None:
+        return _not_made(name, "no replay was asked for")
+    if opened.tokens is None:
+        return _not_made(name, "part of the output was not disclosed")
+    try:
+        claim = opened.fields.claim([t.id for t in opened.tokens])
+        replayed = replayer(claim)
+    except Withheld as field:
+        return _not_made(name, f"the field {str(field)!r} was not disclosed")
+    except CannotReplay as reason:
+        return _not_made(name, str(reason), hint=reason.hint)
+    except FormatError as error:
+        return _not_made(name, str(error))
+    return _judge(name, claim, replayed)
+
+
+def _judge(name: str, claim: Claim, replayed: Replayed) -> Check:
+    evidence = {
+        "fingerprint": replayed.numerics.fingerprint,
+        "claimed_fingerprint": claim.numerics.fingerprint,
+        "same_build": replayed.engine == claim.engine,
+    }
+    outcome = replayed.outcome
+    if outcome is None:
+        reason = "the receipt's numerics differ from this host's"
+        if not replayed.numerics.exact:
+            reason = "on this host one-by-one and batched evaluation disagree"
+        return _not_made(name, f"{reason}: only a statistical check could be made", **evidence)
+    evidence |= outcome.evidence
+    if outcome.matches:
+        return Check(name, "passed", outcome.sentence, evidence)
+    if not evidence["same_build"]:
+        # Equal fingerprints make a mismatch unlikely to be honest, yet no verdict before the named build has been run.
+        hint = "the receipt names another build of the engine: replay it with that build before you judge"
+        return _not_made(name, outcome.sentence.rstrip("."), **evidence, hint=hint)
+    return Check(name, "failed", outcome.sentence, evidence)
+
+
+def _not_made(name: str, reason: str, **evidence: Any) -> Check:
+    hint = evidence.get("hint")
+    return Check(name, "not made", _sentence(f"{reason}; {hint}" if hint else reason), evidence)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
