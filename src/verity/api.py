@@ -78,7 +78,7 @@ def verify(
     database = Database.open(folder)
     try:
         blobs = Blobs(folder, database)
-        rules = rules.trusting(key or _own_key(folder, rules), _digest_of(model, blobs))
+        rules = rules.trusting(key or _itself(folder, rules, bundle), _digest_of(model, blobs))
         if not replay:
             rules, replayer = rules.without_replay(), None
         elif replayer is None:
@@ -88,13 +88,14 @@ def verify(
         database.close()
 
 
-def _own_key(home: Path, rules: Policy) -> str | None:
-    """This device's own name, when nothing else is named and it has one; verifying never makes a key."""
+def _itself(home: Path, rules: Policy, bundle: Bundle) -> str | None:
+    """This device's own name, when nobody else is named and it signed this; verifying never makes a key."""
     from verity.identity.device_key import KEY_FILE, DeviceKey
 
     if rules.trust.devices or not (home / KEY_FILE).exists():
         return None
-    return DeviceKey.load(home).id
+    own = DeviceKey.load(home).id
+    return own if own == bundle.receipt.intent.device() else None
 
 
 def _digest_of(model: str | None, blobs: Blobs) -> str | None:

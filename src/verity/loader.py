@@ -84,8 +84,8 @@ class Loader:
         known = self._numerics.known().get(setting)
         if known is not None:
             return known
-        tell = self._progress
-        numerics = measure(engine, tell and (lambda done, total: tell(done, total, "measuring numerics")))
+        tell = self._progress or (lambda *_: None)
+        numerics = measure(engine, lambda done, total: tell(done, total, "measuring numerics"))
         fields = {
             "engine": engine.description,
             "model": model,

@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from verity.log.device_log import DeviceLog, Draft
-from verity.log.rows import Place
+from verity.statements.receipt import Place
 from verity.store.database import Database
 
 

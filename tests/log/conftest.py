@@ -8,8 +8,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from verity.log.device_log import DeviceLog, Draft
-from verity.log.rows import Place, Stored
+from verity.log.rows import Stored
 from verity.statements.keys import Signer
+from verity.statements.receipt import Place
 from verity.store.database import Database
 
 

@@ -12,8 +12,9 @@ from verity.errors import FormatError, LogError, SignatureError, UsageError
 from verity.log import tree
 from verity.log.checkpoint import Checkpoint, open_checkpoint, sign
 from verity.log.device_log import DeviceLog, Draft
-from verity.log.rows import Place, Stored
+from verity.log.rows import Stored
 from verity.statements.keys import Signer
+from verity.statements.receipt import Place
 from verity.store.database import Database
 
 Build = Callable[[Place], Draft]

@@ -14,8 +14,9 @@ from verity.errors import LogError, UsageError
 from verity.log import tree
 from verity.log.checkpoint import Checkpoint, open_checkpoint
 from verity.log.device_log import DeviceLog, Draft
-from verity.log.rows import FIRST, Place, Stored
+from verity.log.rows import FIRST, Stored
 from verity.statements.keys import Signer
+from verity.statements.receipt import Place
 from verity.store.database import Database
 
 Build = Callable[[Place], Draft]

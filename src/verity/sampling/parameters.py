@@ -17,6 +17,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "presence_penalty": (-100.0, 100.0),
     "frequency_penalty": (-100.0, 100.0),
 }
+_COLDEST = 1e-6  # far below it, logit / temperature overflows
 
 
 class SamplingParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -44,6 +45,8 @@ class SamplingParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True
             value = getattr(self, name)
             if not (math.isfinite(value) and low <= value <= high):
                 raise UsageError(f"{name} must be between {low:g} and {high:g}, not {value:g}")
+        if 0.0 < self.temperature < _COLDEST:
+            raise UsageError(f"temperature must be 0 or at least {_COLDEST:g}", "0 gives the most likely token")
         if self.top_p == 0.0:
             raise UsageError("top_p must be above 0", "use temperature 0 for the most likely token")
 

@@ -118,15 +118,15 @@ class Sampler:
         if self._unfiltered:
             return self._contenders(adjusted)
         p = self._parameters
-        top = float(adjusted.max())
         limit = keep = min(p.top_k or len(adjusted), len(adjusted))
         if p.min_p > 0.0 and (p.top_p >= 1.0 or keep > _FEW):
-            limit = min(keep, int(np.count_nonzero(adjusted >= top + math.log(p.min_p) - slack)))
+            edge = float(adjusted.max()) + math.log(p.min_p) - slack
+            limit = min(keep, int(np.count_nonzero(adjusted >= edge)))
         total, few = None, limit
         if p.top_p < 1.0 and keep > _FEW:
             # Sort only as many as are needed to reach top_p: the weight of all is known without sorting.
             pool = adjusted if keep == len(adjusted) else adjusted[_most_likely(adjusted, keep)]
-            total, few = float(np.exp(pool.astype(np.float64) - top).sum()), _FEW
+            total, few = float(np.exp(pool.astype(np.float64) - float(pool.max())).sum()), _FEW
         while True:
             survivors = self._cut(_most_likely(adjusted, min(few, limit)), adjusted, total, slack)
             if len(survivors.tokens) < few or few >= limit:

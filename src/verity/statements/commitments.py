@@ -52,9 +52,11 @@ class Opening(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         raise FormatError(f"field {self.field!r} must have either a value and a salt, or a commitment")
 
 
-def derive_salt(secret: bytes, field: str, index: int = 0) -> bytes:
-    """The 16-byte salt of ``field`` (of its ``index``-th element, for lists committed element by element)."""
-    return hmac.digest(secret, _SALT + _name(field) + struct.pack(">Q", index), "sha256")[:SALT_BYTES]
+def derive_salt(secret: bytes, field: str, index: int | None = None) -> bytes:
+    """The 16-byte salt of ``field``, or of its ``index``-th element, for lists committed element by element. The two
+    differ: whoever is shown the field must not learn the salt of an element that is withheld."""
+    place = b"" if index is None else struct.pack(">Q", index)
+    return hmac.digest(secret, _SALT + _name(field) + place, "sha256")[:SALT_BYTES]
 
 
 def commit(receipt_id: bytes, field: str, salt: bytes, value: Any) -> bytes:

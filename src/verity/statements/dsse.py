@@ -45,6 +45,8 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.signatures[0].keyid
 
     def signature_bytes(self) -> bytes:
+        """The 64-byte signature. Raises FormatError."""
+        self.device()
         signature = decode_base64(self.signatures[0].sig, "envelope's signature")
         if len(signature) != 64:
             raise FormatError("the envelope's signature is not 64 bytes")

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from verity.errors import FormatError
-from verity.statements.commitments import ID_BYTES, Opening
+from verity.statements.commitments import ID_BYTES, Opening, digest_fields
 from verity.statements.strict import canonical, decode_hex, load
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -68,7 +68,7 @@ class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
     predicate: Predicate
     predicateType: str  # noqa: N815 - the field's name in the in-toto specification
     subject: list[Subject]
-    type_: str = STATEMENT_TYPE
+    type_: str
 
     def fields_digest(self) -> str:
         """The digest over the commitments that the statement is about (64 hex digits)."""
@@ -77,8 +77,10 @@ class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
 
 def make_statement(predicate_type: str, predicate: Predicate, fields_digest: str) -> bytes:
     """The canonical bytes to sign."""
-    subject = Subject(name=f"verity:fields:{predicate.id}", digest={"sha256": fields_digest})
-    return canonical(Statement(predicate=predicate, predicateType=predicate_type, subject=[subject]))
+    subject = Subject(name=_subject_name(predicate), digest={"sha256": fields_digest})
+    return canonical(
+        Statement(type_=STATEMENT_TYPE, predicateType=predicate_type, predicate=predicate, subject=[subject])
+    )
 
 
 def read_statement(payload: bytes, predicate_type: str) -> Statement:
@@ -92,13 +94,24 @@ def read_statement(payload: bytes, predicate_type: str) -> Statement:
     subjects = statement.subject
     if len(subjects) != 1 or set(subjects[0].digest) != {"sha256"}:
         raise FormatError(f"the {what} must have one subject with one SHA-256 digest")
+    if subjects[0].name != _subject_name(predicate):
+        raise FormatError(f"the {what} is about another receipt than its own")
     decode_hex(statement.fields_digest(), 32, "subject's digest")
     decode_hex(predicate.log.previous, 32, "hash of the previous entry")
     if predicate.log.index < 0:
         raise FormatError(f"the {what} has a negative position")
     if (predicate_type == RESULT) != isinstance(predicate.intent, str):
         raise FormatError("a result, and only a result, names its intent")
+    if isinstance(predicate.intent, str):
+        decode_hex(predicate.intent, 32, "digest of the intent")
+    digest_fields(predicate.id_bytes(), predicate.shown)  # in order, none twice: readers must not see two values
+    if not all(opening.opened for opening in predicate.shown):
+        raise FormatError(f"the {what} shows a field without its value")
     return statement
+
+
+def _subject_name(predicate: Predicate) -> str:
+    return f"verity:fields:{predicate.id}"
 
 
 def statement_digest(payload: bytes) -> str:

@@ -22,8 +22,8 @@ MAX_DEPTH = 24
 MAX_NUMBER_DIGITS = 40
 
 _T = TypeVar("_T")
-# A string that never ends is matched to the end of the input, so that the scan stays linear on hostile bytes.
-_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)|[\[{]|[\]}]', re.DOTALL)
+# A string that never ends, in a lone backslash too, is matched to the end of the input: the scan stays linear.
+_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -95,7 +95,7 @@ def canonical(value: Any) -> bytes:
 
     try:
         return rfc8785.dumps(msgspec.to_builtins(value))
-    except (rfc8785.CanonicalizationError, RecursionError, UnicodeError) as error:
+    except (rfc8785.CanonicalizationError, RecursionError, TypeError, UnicodeError) as error:
         raise FormatError(f"this value has no canonical JSON form: {error}") from error
 
 
