@@ -28,6 +28,7 @@ from verity.cli.terminal import ProgressBars
 from verity.engines.llama import LlamaEngine, default_threads
 from verity.node import Answer, Node
 from verity.replayer import ProcessReplayer
+from verity.statements.strict import decode_base64
 from verity.store.pull import pull
 from verity.verify.claims import Fields
 from verity.verify.replay import Claim, replay
@@ -128,7 +129,9 @@ def speeds(node: Node, threads: int, bars: ProgressBars) -> dict[str, Any]:
 def _claim(answer: Answer) -> Claim:
     disclosure: Any = answer.bundle.disclosure
     lines = itertools.chain(disclosure.intent, disclosure.result)
-    return Fields({line.field: line.value for line in lines}).claim(answer.tokens)
+    return Fields({line.field: line.value for line in lines}).claim(
+        answer.tokens, [decode_base64(t.piece, "piece") for t in disclosure.tokens]
+    )
 
 
 def checking(node: Node) -> dict[str, Any]:

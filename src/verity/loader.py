@@ -80,17 +80,20 @@ class Loader:
 
     def _measured(self, engine: Engine, model: dict[str, Any]) -> Numerics:
         """The fingerprint, from the device's memory or measured now and declared in its log."""
-        setting = setting_of(model["blake3"], engine)
-        known = self._numerics.known().get(setting)
+        setting = setting_of(engine)
+        known = self._numerics.known(model["blake3"]).get(setting)
         if known is not None:
             return known
         tell = self._progress or (lambda *_: None)
         numerics = measure(engine, lambda done, total: tell(done, total, "measuring numerics"))
         fields = {
+            "context": engine.context,
             "engine": engine.description,
             "model": model,
             "numerics": msgspec.to_builtins(numerics),
             "time/started": now(),
         }
-        self._recorder.declare_numerics(fields, lambda connection, _: write(connection, setting, numerics))
+        self._recorder.declare_numerics(
+            fields, lambda connection, _: write(connection, model["blake3"], setting, numerics)
+        )
         return numerics

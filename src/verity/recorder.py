@@ -72,15 +72,11 @@ class Recorder:
     def begin(self, fields: Mapping[str, Any], shown: Iterable[str] = ()) -> Begun:
         """Sign and log the intent. When this returns, it is durable: the model may run. Raises StoreError, LogError."""
         receipt_id, secret = secrets.token_bytes(ID_BYTES), secrets.token_bytes(SECRET_BYTES)
-        private = _Private(intent=dict(fields))
         payloads: list[bytes] = []
-
-        def keep(connection: sqlite3.Connection, index: int) -> None:
-            row = (receipt_id.hex(), fields["time/started"], secret, index, None, msgspec.json.encode(private))
-            connection.execute("INSERT INTO receipts VALUES (?, ?, ?, ?, ?, ?)", row)
-
+        keep = _keep_new(receipt_id, secret, fields)
         predicate = {"id": receipt_id.hex(), "kind": KIND}
         self._append(INTENT, predicate, secret, fields, frozenset(shown), keep, payloads)
+        private = _Private(intent=dict(fields))
         return Begun(receipt_id.hex(), secret, statement_digest(payloads[0]), private, frozenset(shown))
 
     def finish(self, begun: Begun, fields: Mapping[str, Any], tokens: list[Token]) -> None:
@@ -99,8 +95,15 @@ class Recorder:
 
     def declare_numerics(self, fields: Mapping[str, Any], also: Callable[[sqlite3.Connection, int], None]) -> None:
         """Log what this device measured about itself, committed like everything else. ``also`` stores it."""
-        predicate = {"id": secrets.token_hex(ID_BYTES), "kind": "numerics"}
-        self._append(NUMERICS, predicate, secrets.token_bytes(SECRET_BYTES), fields, frozenset(), also, [])
+        receipt_id, secret = secrets.token_bytes(ID_BYTES), secrets.token_bytes(SECRET_BYTES)
+        keep = _keep_new(receipt_id, secret, fields)
+
+        def keep_both(connection: sqlite3.Connection, index: int) -> None:
+            keep(connection, index)
+            also(connection, index)
+
+        predicate = {"id": receipt_id.hex(), "kind": "numerics"}
+        self._append(NUMERICS, predicate, secret, fields, frozenset(), keep_both, [])
 
     def _append(
         self,
@@ -147,6 +150,17 @@ class Recorder:
             log=LogPart(checkpoint=checkpoint, intent=proof(first, intent.salt), result=proof(second, result.salt)),
             disclosure=_disclose(secret, private),
         )
+
+
+def _keep_new(receipt_id: bytes, secret: bytes, fields: Mapping[str, Any]) -> Callable[[sqlite3.Connection, int], None]:
+    """What stores a new statement's secret and values beside its log entry, in the same transaction."""
+    private = msgspec.json.encode(_Private(intent=dict(fields)))
+
+    def keep(connection: sqlite3.Connection, index: int) -> None:
+        row = (receipt_id.hex(), fields["time/started"], secret, index, None, private)
+        connection.execute("INSERT INTO receipts VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    return keep
 
 
 def _envelope(data: bytes) -> Envelope:

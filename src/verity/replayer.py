@@ -18,9 +18,9 @@ from typing import IO
 import msgspec
 
 from verity.engines.engine import Engine
-from verity.engines.llama import DEFAULT_MICRO_BATCH, MAX_CONTEXT
+from verity.engines.llama import DEFAULT_MICRO_BATCH, MAX_CONTEXT, NAME
 from verity.engines.numerics import Numerics, NumericsStore, measure, setting_of
-from verity.errors import FormatError, ModelNotFound, StoreError, VerityError
+from verity.errors import FormatError, ModelNotFound, VerityError
 from verity.statements.strict import load
 from verity.store.blobs import Blobs
 from verity.store.reading import Progress
@@ -76,7 +76,7 @@ class ProcessReplayer:
         request = _Request(
             path=str(self._model_path(claim)),
             claim=claim,
-            known=self._numerics.known(),
+            known=self._numerics.known(claim.model.blake3),
             threads=self._threads,
             micro_batch=self._micro_batch,
             memory_bytes=8 * _GIB + 2 * claim.model.size,
@@ -86,17 +86,17 @@ class ProcessReplayer:
         if last.replayed is None:
             raise CannotReplay(last.problem or "the replay process gave no answer", last.hint)
         if last.setting:
-            self._numerics.keep(last.setting, last.replayed.numerics)
+            self._numerics.keep(claim.model.blake3, last.setting, last.replayed.numerics)
         return last.replayed
 
     def _model_path(self, claim: Claim) -> Path:
-        if claim.engine.get("name") == "scripted":
-            raise CannotReplay("the scripted engine is a fake, which no replay accepts")
+        if claim.engine.get("name") != NAME:
+            raise CannotReplay(f"no replay is made of the engine {claim.engine.get('name')!r}")
         try:
             blob = self._blobs.open(claim.model.blake3)
         except ModelNotFound as error:
             raise CannotReplay(f"the model {claim.model.name} is not here", error.hint) from error
-        except StoreError as error:
+        except VerityError as error:
             raise CannotReplay(str(error), error.hint) from error
         if blob.sha256 != claim.model.sha256:
             raise CannotReplay("the receipt gives two digests that belong to different files")
@@ -143,7 +143,7 @@ class ProcessReplayer:
 def replay_apart(engine: Engine, request: _Request, tell: Callable[[int, int, str], None]) -> tuple[str, Replayed]:
     """The child's work, on a loaded engine: measure the numerics unless they are known, then replay under them."""
     claim = request.claim
-    setting = setting_of(claim.model.blake3, engine)
+    setting = setting_of(engine)
     numerics = request.known.get(setting)
     measured = "" if numerics else setting
     if numerics is None:

@@ -53,8 +53,9 @@ def test_ask_streams_the_answer_and_names_the_receipt(home: Path) -> None:
 
 
 def test_ask_json_is_one_object(home: Path, tmp_path: Path) -> None:
-    run = verity("ask", "-", "--model", "scripted", "--json", "--max-tokens", "4", "--stop", "zz",
-                 "--temperature", "0", "--save", tmp_path / "b.verity.json", "--seed-nonce", "ab" * 16, home=home, stdin="Why?\n")  # fmt: skip
+    options = ["--json", "--max-tokens", "4", "--stop", "zz", "--temperature", "0", "--seed-nonce", "ab" * 16]
+    saved = ["--save", str(tmp_path / "b.verity.json")]
+    run = verity("ask", "-", "--model", "scripted", *options, *saved, home=home, stdin="Why?\n")
     answer = json.loads(run.stdout)
     assert (answer["text"], answer["finish"], answer["tokens"]) == ("This", "length", 4)
     assert (tmp_path / "b.verity.json").stat().st_mode & 0o777 == 0o600

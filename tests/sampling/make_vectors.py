@@ -20,7 +20,7 @@ from tests.sampling.reference import Parameters, Reference, gumbel, hmac_sha256,
 
 Row = list[float]
 NEVER = -math.inf
-ALL = {"top_k": 0, "top_p": 1.0}
+ALL: dict[str, Any] = {"top_k": 0, "top_p": 1.0}
 
 # Seed 1234567: https://rosettacode.org/wiki/Pseudo-random_numbers/Splitmix64, agreeing with S. Vigna's splitmix64.c.
 PUBLISHED = [
@@ -137,7 +137,9 @@ def small_draws() -> Iterable[dict[str, Any]]:
     yield draw("greedy: the lowest of equal logits", [tied], temperature=0.0)
     yield draw("greedy: filters are not used", [a], temperature=0.0, top_k=1, top_p=0.01, min_p=1.0)
     yield draw("greedy: penalties are used", [a], temperature=0.0, repetition_penalty=1.25, prompt=[3, 3, 4])
-    yield draw("greedy: a penalty makes a tie, the lowest wins", [[1.0, 2.0, 1.0]], temperature=0.0, presence_penalty=1.0)
+    yield draw(
+        "greedy: a penalty makes a tie, the lowest wins", [[1.0, 2.0, 1.0]], temperature=0.0, presence_penalty=1.0
+    )
     yield draw("temperature 0.1", [c], temperature=0.1)
     yield draw("temperature 1", [c], temperature=1.0)
     yield draw("temperature 10, the highest", [c], temperature=10.0, **ALL)
@@ -156,7 +158,9 @@ def small_draws() -> Iterable[dict[str, Any]]:
     yield draw("top-p close to 1", [c], top_k=0, top_p=0.999)
     yield draw("min-p 0.1", [c], steps=24, top_k=0, top_p=1.0, min_p=0.1)
     yield draw("min-p 0.9 with logits 1/64 apart", [[x / 64 for x in range(16)]], steps=24, **ALL, min_p=0.9)
-    yield draw("min-p is relative to the most likely, whatever top-p kept", [c], steps=24, top_k=0, top_p=0.8, min_p=0.3)
+    yield draw(
+        "min-p is relative to the most likely, whatever top-p kept", [c], steps=24, top_k=0, top_p=0.8, min_p=0.3
+    )
     yield draw("min-p does not see temperature", [c], steps=24, temperature=3.0, **ALL, min_p=0.2)
     yield draw("all filters", [b, a + a], steps=24, top_k=12, top_p=0.9, min_p=0.05)
     yield draw("repetition: the prompt counts", [a], repetition_penalty=3.0, prompt=[0, 5, 5, 9], **ALL)
@@ -165,7 +169,7 @@ def small_draws() -> Iterable[dict[str, Any]]:
     yield draw("presence: once, and not for the prompt", [a], presence_penalty=2.0, prompt=[1, 2, 3], **ALL)
     yield draw("frequency: for each time", [a], steps=32, frequency_penalty=0.75, prompt=[1, 2, 3], **ALL)
     yield draw("negative presence and frequency", [b], presence_penalty=-1.0, frequency_penalty=-0.25, **ALL)
-    every = {"repetition_penalty": 1.125, "presence_penalty": 0.5, "frequency_penalty": 0.375}
+    every: dict[str, Any] = {"repetition_penalty": 1.125, "presence_penalty": 0.5, "frequency_penalty": 0.375}
     yield draw("all penalties, all filters", [b], steps=32, prompt=[7, 8, 9], min_p=0.02, top_k=20, **every)
     yield draw("penalties come before top-k", [a], steps=16, presence_penalty=100.0, top_k=1)
     yield draw("logits of −∞ never win", [holes], steps=24, temperature=10.0, **ALL)
@@ -186,6 +190,7 @@ def wide_draws() -> Iterable[dict[str, Any]]:
     yield draw("wide: min-p keeps many", (1500, 6, 4096), steps=16, top_k=0, top_p=1.0, min_p=0.5)
     yield draw("wide: min-p and top-p keep many", (1500, 7, 4096), steps=16, top_k=0, top_p=0.97, min_p=0.4)
     yield draw("wide: temperature 10", (1500, 8, 64), steps=16, temperature=10.0, **ALL)
+    yield draw("wide: flat, top-p is over the 300 that top-k kept", (1500, 10, 4096), steps=16, top_k=300, top_p=0.3)
     yield draw("wide: greedy", (1500, 9, 256), steps=4, temperature=0.0)
 
 
@@ -247,7 +252,9 @@ def replays() -> Iterable[dict[str, Any]]:
             desc = f"min-p {off:g} from the edge of token 1: token {claimed}"
             yield replay(desc, two, claimed, nonce=second, temperature=10.0, **ALL, min_p=math.exp(off - 1.0))
     for claimed in range(4):
-        yield replay(f"min-p 1 and equal logits, all on the edge: token {claimed}", four, claimed, nonce=last, min_p=1.0)
+        yield replay(
+            f"min-p 1 and equal logits, all on the edge: token {claimed}", four, claimed, nonce=last, min_p=1.0
+        )
     row = narrow("replay", 16)
     order = sorted(range(16), key=lambda t: (-row[t], t))
     for claimed in (order[0], order[4], order[5], 15, 16, -1):
@@ -291,7 +298,9 @@ def text(vectors: dict[str, Any]) -> str:
 
 def main() -> None:
     assert [word(1234567, t) for t in range(5)] == PUBLISHED
-    assert hmac_sha256(b"key", b"The quick brown fox jumps over the lazy dog").hex().startswith("f7bc83f430538424b13298e6")
+    assert (
+        hmac_sha256(b"key", b"The quick brown fox jumps over the lazy dog").hex().startswith("f7bc83f430538424b13298e6")
+    )
     for name, vectors in (("noise", noise()), ("sampling", sampling())):
         (Path(sys.argv[1]) / f"{name}.json").write_text(text(vectors), encoding="utf-8")
 

@@ -581,12 +581,15 @@ def liar_cases() -> list[dict[str, Any]]:
         ("an input in the result", INTENT, results | {"inputs/0002": other_prompt}, "disclosure"),
         ("a field of the result in the intent", INTENT | {"output/text": "Grass."}, results, "disclosure"),
         ("an extension field in both", INTENT | {"x-example": 1}, results | {"x-example": 2}, "disclosure"),
+        ("nonce and seed apart", late | {"nonce": INTENT["nonce"]}, results | {"seed": INTENT["seed"]}, "disclosure"),
+        ("inputs with a gap", INTENT | {"inputs/0003": other_prompt}, results, "disclosure"),
         ("no model", {f: v for f, v in INTENT.items() if f != "model"}, results, "disclosure"),
         ("a text that is not that of the tokens", INTENT, results | {"output/text": "Blue."}, "output"),
         ("a text that is not cut", INTENT, results | {"output/text": b"".join(PIECES).decode()}, "output"),
         ("a stop string that is not there", INTENT | {"limits/stops": ["#"]}, results, "output"),
         ("more tokens than allowed", INTENT | {"limits/max_tokens": 10}, results, "output"),
         ("fewer tokens than its length", INTENT, whole_text(results) | {"output/finish": "length"}, "output"),
+        ("an unknown finish", INTENT, whole_text(results) | {"output/finish": "done"}, "output"),
         ("a seed that does not follow", INTENT | {"seed": "0" * 64}, results, "nonce"),
     ]
     return [{"desc": desc, "bundle": receipt(a, b)[2], "fails": fails} for desc, a, b, fails in rows]

@@ -22,13 +22,15 @@ def forge(
     intent: Edit = lambda fields: None,
     result: Edit = lambda fields: None,
     tokens: Callable[[list[int], list[Any]], list[int]] = lambda tokens, rows: tokens,
+    pieces: Callable[[list[bytes]], list[bytes]] = lambda pieces: pieces,
     max_tokens: int = 24,
     **sampling: Any,
 ) -> Bundle:
     """Run the model honestly, then sign and log what the edits make of it.
 
     ``intent`` and ``result`` change the fields that are committed. ``tokens`` is given the honest tokens and the
-    logits at every position, and returns the tokens to claim; text and finish reason are made to fit them.
+    logits at every position, and returns the tokens to claim; text and finish reason are made to fit them. ``pieces``
+    changes the bytes that each token is said to stand for.
     """
     loaded = node.load()
     engine = loaded.engine
@@ -46,7 +48,8 @@ def forge(
     claimed = tokens(list(drawn), rows)
     output = Output(max_tokens, [])
     for token in claimed:
-        output.push(token, engine.piece(token), engine.is_end(token))
+        piece = engine.piece(token) if token < engine.vocabulary else b"?"
+        output.push(token, piece, engine.is_end(token))
     ending: dict[str, Any] = {
         "output/finish": output.finish or "cancelled",
         "output/segments": None,
@@ -57,5 +60,6 @@ def forge(
     intent(fields)
     result(ending)
     begun = node.recorder.begin(fields)
-    node.recorder.finish(begun, ending, [Token(id=t, piece=engine.piece(t)) for t in claimed])
+    said = pieces(output.pieces)
+    node.recorder.finish(begun, ending, [Token(id=t, piece=p) for t, p in zip(claimed, said, strict=True)])
     return node.recorder.bundle(begun.id)

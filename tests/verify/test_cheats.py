@@ -155,6 +155,21 @@ def test_another_model_is_refused(model_node: Node, model_path: Path, tmp_path: 
     assert "at output token" in refusal(verify(forge(model_node, intent=claim_numerics_too), model_node))
 
 
+def test_a_token_outside_the_vocabulary_is_refused(model_node: Node) -> None:
+    report = verify(forge(model_node, tokens=lambda tokens, _: [*tokens[:4], 60_000]), model_node)
+    assert "output token 4 is not in the model's vocabulary" in refusal(report)
+
+
+def test_the_bytes_of_the_tokens_must_be_the_models(model_node: Node) -> None:
+    """The text is honest, but a part of the output shown alone would read otherwise."""
+
+    def shift(pieces: list[bytes]) -> list[bytes]:
+        return [b"".join(pieces), *[b""] * (len(pieces) - 1)]
+
+    report = verify(forge(model_node, pieces=shift), model_node)
+    assert "the bytes of output token 0 are not the model's for it" in refusal(report)
+
+
 def test_a_foreign_fingerprint_does_not_escape_unnoticed(model_node: Node) -> None:
     def foreign(fields: dict[str, Any]) -> None:
         fields["numerics"] = {"exact": True, "fingerprint": "ab" * 32}

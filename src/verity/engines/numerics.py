@@ -98,32 +98,33 @@ def _tell(progress: Callable[[int, int], None] | None, done: int, total: int) ->
 
 
 class NumericsStore:
-    """Fingerprints measured on this device, by setting: model, library, options and processor."""
+    """Fingerprints measured on this device, by model and setting: library, options and processor."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def known(self) -> dict[str, Numerics]:
-        """All settings measured so far."""
+    def known(self, model: str) -> dict[str, Numerics]:
+        """What was measured so far for the model of this BLAKE3 digest, by setting."""
+        query = "SELECT setting, exact, fingerprint FROM numerics WHERE model = ?"
         with self._database.snapshot() as connection:
-            rows = connection.execute("SELECT setting, exact, fingerprint FROM numerics").fetchall()
+            rows = connection.execute(query, (model,)).fetchall()
         return {setting: Numerics(exact=bool(exact), fingerprint=fingerprint) for setting, exact, fingerprint in rows}
 
-    def keep(self, setting: str, numerics: Numerics) -> None:
-        """Remember a measurement."""
+    def keep(self, model: str, setting: str, numerics: Numerics) -> None:
+        """Remember a measurement. ``setting`` may come from a process that ran the model: it names nothing else's."""
         with self._database.transaction() as connection:
-            write(connection, setting, numerics)
+            write(connection, model, setting, numerics)
 
 
-def write(connection: sqlite3.Connection, setting: str, numerics: Numerics) -> None:
+def write(connection: sqlite3.Connection, model: str, setting: str, numerics: Numerics) -> None:
     """The same, inside a transaction of the caller's."""
     measured_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    row = (setting, numerics.fingerprint, int(numerics.exact), measured_at)
-    connection.execute("INSERT OR REPLACE INTO numerics VALUES (?, ?, ?, ?)", row)
+    row = (model, setting, numerics.fingerprint, int(numerics.exact), measured_at)
+    connection.execute("INSERT OR REPLACE INTO numerics VALUES (?, ?, ?, ?, ?)", row)
 
 
-def setting_of(model_digest: str, engine: Engine) -> str:
-    """The name under which a measurement is kept: everything that may change how this model is computed here."""
+def setting_of(engine: Engine) -> str:
+    """What may change how a given model is computed here, in one digest: the library, its options, the processor."""
     options = {k: v for k, v in engine.context.items() if k != "size"}
     probe = min(PROBE_TOKENS, engine.context_size)
-    return hashlib.sha256(canonical([model_digest, engine.description, options, probe, host()])).hexdigest()
+    return hashlib.sha256(canonical([engine.description, options, probe, host()])).hexdigest()

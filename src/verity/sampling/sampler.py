@@ -61,25 +61,26 @@ class Sampler:
         return token
 
     def judge(self, logits: Logits, claimed: int) -> Verdict:
-        """Whether ``draw`` would have given ``claimed``; goes on with ``claimed`` as the history."""
+        """Whether ``draw`` would have given ``claimed``; goes on with ``claimed`` as the history, if it is a token."""
         adjusted = self._penalised(logits)
-        if not 0 <= claimed < len(adjusted):
-            return Verdict(False, int(adjusted.argmax()), math.inf)
+        known = 0 <= claimed < len(adjusted)
         if self._parameters.greedy:
             best = int(adjusted.argmax())
-            margin = float(adjusted[best]) - float(adjusted[claimed])
+            margin = float(adjusted[best]) - float(adjusted[claimed]) if known else math.inf
             verdict = Verdict(claimed == best, best, margin)
         else:
-            verdict = self._judge_noisy(adjusted, claimed)
-        self._remember(claimed)
+            verdict = self._judge_noisy(adjusted, claimed, known)
+        if known:
+            self._remember(claimed)
         return verdict
 
-    def _judge_noisy(self, adjusted: npt.NDArray[np.floating], claimed: int) -> Verdict:
+    def _judge_noisy(self, adjusted: npt.NDArray[np.floating], claimed: int, known: bool) -> Verdict:
+        """spec/sampling.md §5."""
         survivors = self._survivors(adjusted, SLACK)
         best, score = self._best(_Survivors(survivors.tokens[: survivors.firm], survivors.logits, survivors.firm))
         if claimed == best:
             return Verdict(True, best, 0.0)
-        if not self._unfiltered and claimed not in survivors.tokens:
+        if not known or (not self._unfiltered and claimed not in survivors.tokens):
             return Verdict(False, best, math.inf)
         one = np.array([claimed])
         margin = score - float(self._scores(one, adjusted[one].astype(np.float64))[0])
@@ -140,7 +141,8 @@ class Sampler:
         drawn = all_words(position_key(self._seed, self.position), len(adjusted))
         largest = float(gumbel(drawn.max(keepdims=True))[0])
         edge = (floor - largest - SLACK) * self._parameters.temperature
-        able = np.flatnonzero(adjusted >= edge - 1e-5 * abs(edge))  # the logits are float32: widen by their rounding
+        with np.errstate(over="ignore"):  # the edge becomes float32: widen by its rounding; beyond its range it is −∞
+            able = np.flatnonzero(adjusted >= edge - 1e-5 * abs(edge))
         return _Survivors(able, adjusted[able].astype(np.float64), len(able))
 
     def _cut(self, order: Tokens, adjusted: npt.NDArray[np.floating], total: float | None, slack: float) -> _Survivors:

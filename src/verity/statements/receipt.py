@@ -76,11 +76,14 @@ class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
 
 
 def make_statement(predicate_type: str, predicate: Predicate, fields_digest: str) -> bytes:
-    """The canonical bytes to sign."""
+    """The canonical bytes to sign. Raises FormatError for what no reader would accept."""
     subject = Subject(name=_subject_name(predicate), digest={"sha256": fields_digest})
-    return canonical(
+    payload = canonical(
         Statement(type_=STATEMENT_TYPE, predicateType=predicate_type, predicate=predicate, subject=[subject])
     )
+    if len(payload) > MAX_STATEMENT_BYTES:
+        raise FormatError(f"a statement has at most {MAX_STATEMENT_BYTES:,} bytes", "show fewer fields in clear")
+    return payload
 
 
 def read_statement(payload: bytes, predicate_type: str) -> Statement:

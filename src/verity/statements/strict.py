@@ -19,6 +19,7 @@ import msgspec
 from verity.errors import FormatError
 
 MAX_DEPTH = 24
+MAX_CONTAINERS = 1_000_000
 MAX_NUMBER_DIGITS = 40
 
 _T = TypeVar("_T")
@@ -53,11 +54,15 @@ def parse_json(data: bytes, *, limit: int, what: str) -> Any:
 
 
 def _check_depth(text: str, what: str) -> None:
-    depth = 0
+    """Bound what the parser will build: levels on its stack, and lists and objects, which cost far more than bytes."""
+    depth = containers = 0
     for match in _STRUCTURE.finditer(text):
         character = match.group()[0]
         if character in "[{":
             depth += 1
+            containers += 1
+            if containers > MAX_CONTAINERS:
+                raise FormatError(f"this {what} holds more than {MAX_CONTAINERS:,} lists and objects")
             if depth > MAX_DEPTH:
                 raise FormatError(f"this {what} is nested more than {MAX_DEPTH} levels deep")
         elif character in "]}":

@@ -23,7 +23,8 @@ CREATE TABLE models (
   name TEXT PRIMARY KEY, blake3 TEXT NOT NULL REFERENCES blobs(blake3), source TEXT NOT NULL, added_at TEXT NOT NULL
 ) STRICT;
 CREATE TABLE numerics (
-  setting TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, exact INTEGER NOT NULL, measured_at TEXT NOT NULL
+  model TEXT NOT NULL, setting TEXT NOT NULL, fingerprint TEXT NOT NULL, exact INTEGER NOT NULL,
+  measured_at TEXT NOT NULL, PRIMARY KEY (model, setting)
 ) STRICT;
 CREATE TABLE log_entries (
   position INTEGER PRIMARY KEY, entry BLOB NOT NULL, salt BLOB NOT NULL, envelope BLOB NOT NULL

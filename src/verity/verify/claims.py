@@ -32,6 +32,13 @@ class Nonce(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     chosen_by: str
 
 
+class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Field ``choice``: this answer is number ``index`` of ``of`` to one request."""
+
+    index: int
+    of: int
+
+
 class Withheld(Exception):
     """A field that a check needs was not disclosed. ``str`` is its name."""
 
@@ -74,7 +81,7 @@ class Fields:
         except UsageError as error:
             raise FormatError(f"the receipt's sampling is not possible: {error}") from error
 
-    def claim(self, tokens: list[int]) -> Claim:
+    def claim(self, tokens: list[int], pieces: list[bytes]) -> Claim:
         """What replay needs. Raises Withheld, FormatError."""
         for field in ("adapters", "grammar", "tools", "batch", "pooling", "normalisation", "output/tool_calls"):
             if self.value(field):
@@ -97,6 +104,7 @@ class Fields:
             stops=self.read("limits/stops", list[str]),
             seed=self.read("seed", str),
             tokens=tokens,
+            pieces=pieces,
             text=self.read("output/text", str),
             finish=finish,
         )

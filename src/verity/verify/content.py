@@ -8,7 +8,18 @@ from verity.errors import FormatError, ProofError
 from verity.log.tree import check_inclusion, hash_leaf, root_of
 from verity.statements.bundle import Bundle, Disclosure, TokenOpening
 from verity.statements.commitments import Opening, commit_token, decode_salt, digest_fields
-from verity.statements.receipt import INPUT_PREFIX, INTENT, RESULT, SEED_FIELDS, Statement, expected_fields
+from verity.statements.receipt import (
+    FINISHES,
+    INPUT_PREFIX,
+    INTENT,
+    INTENT_FIELDS,
+    RESULT,
+    RESULT_FIELDS,
+    SEED_FIELDS,
+    Statement,
+    expected_fields,
+    input_field,
+)
 from verity.statements.strict import decode_base64, decode_hex
 from verity.verify.claims import Fields, TokenRoot, Withheld
 from verity.verify.report import Check
@@ -36,6 +47,7 @@ def open_fields(bundle: Bundle, intent: Statement, result: Statement) -> Opened:
         _check_list("intent", disclosure.intent, receipt_id, intent, INTENT)
         _check_list("result", disclosure.result, receipt_id, result, RESULT)
         _check_seed_fields(disclosure)
+        _check_apart(disclosure)
         _check_shown(shown, lines, receipt_id)
         fields = Fields(
             {line.field: line.value for line in lines if line.opened},
@@ -67,9 +79,20 @@ def _check_list(part: str, lines: list[Opening], receipt_id: bytes, statement: S
 
 
 def _check_seed_fields(disclosure: Disclosure) -> None:
-    names = [line.field for line in (*disclosure.intent, *disclosure.result) if line.field in SEED_FIELDS]
-    if sorted(names) != sorted(SEED_FIELDS):
-        raise FormatError("nonce and seed must each stand once, in the intent or in the result")
+    parts = [{line.field for line in part} & SEED_FIELDS for part in (disclosure.intent, disclosure.result)]
+    if sorted(map(len, parts)) != [0, len(SEED_FIELDS)]:
+        raise FormatError("nonce and seed must stand together, in the intent or in the result")
+
+
+def _check_apart(disclosure: Disclosure) -> None:
+    """spec/receipt.md, Disclosure, rule 2: a result must not change or add to what the intent asked for."""
+    intent, result = ({line.field for line in part} for part in (disclosure.intent, disclosure.result))
+    inputs = {name for name in intent | result if name.startswith(INPUT_PREFIX)}
+    misplaced = intent & result | intent & RESULT_FIELDS | result & (INTENT_FIELDS | inputs)
+    if misplaced:
+        raise FormatError(f"the field {min(misplaced)!r} stands in the wrong part, or in both")
+    if inputs != {input_field(index) for index in range(len(inputs))}:
+        raise FormatError("the inputs are not numbered from 0000 without a gap")
 
 
 def _check_shown(shown: list[Opening], lines: list[Opening], receipt_id: bytes) -> None:
@@ -100,7 +123,7 @@ def _check_tokens(tokens: list[TokenOpening], fields: Fields, receipt_id: bytes)
         for t in tokens
     ]
     if len(tokens) == tree.count:
-        if root_of(leaves) != root:
+        if root_of(leaves) != root or (tokens and tokens[-1].index != tree.count - 1):
             raise FormatError("the output's tokens are not those that were committed to")
         return tokens
     for opening, leaf in zip(tokens, leaves, strict=True):
@@ -132,6 +155,8 @@ def output(fields: Fields, tokens: list[TokenOpening] | None) -> Check:
         return Check("output", "not made", "Not all of the output was disclosed.")
     spelled = b"".join(decode_base64(t.piece, "token's bytes") for t in tokens)
     finish = fields.read("output/finish", str)
+    if finish not in FINISHES:
+        return Check("output", "failed", f"The answer is said to end by {finish!r}, which this version does not know.")
     count = len(tokens)
     said = {"tokens": count, "finish": finish}
     if finish == "stop":

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+from verity.engines.engine import Message
 from verity.sampling.noise import derive_seed
 from verity.statements.receipt import INTENT_FIELDS, RESULT_FIELDS, SEED_FIELDS, Statement
-from verity.verify.claims import Fields, Nonce
+from verity.verify.claims import Choice, Fields, Nonce
 from verity.verify.policy import Policy
 from verity.verify.replay import ModelName
 from verity.verify.report import Check
 
 KINDS = ("generation",)
 SCRIPTED = "scripted"
+ENGINES = ("llama.cpp",)
+MAX_CHOICES = 1 << 16
+_NONCE = re.compile(r"([0-9a-f]{2}){16,64}", re.ASCII)
 
 GRINDING_HANDLES = frozenset(
     f for f in INTENT_FIELDS if f.startswith(("sampling/", "limits/"))
-) | {"inputs/0000", "model", "template", "adapters", "grammar", "tools", "context", "choice"}  # fmt: skip
+) | {"inputs/0000", "model", "numerics", "template", "adapters", "grammar", "tools", "context", "choice"}  # fmt: skip
 """What a device could still vary, with the nonce in hand, until it likes the answer. seed-origin needs all pinned."""
 
 
@@ -40,6 +45,10 @@ def engine(fields: Fields) -> Check:
     name = said.get("name")
     if name == SCRIPTED:
         return Check("engine", "failed", "The scripted engine wrote this: a fake for tests. No model ran.", said)
+    if name not in ENGINES:
+        return Check(
+            "engine", "not made", f"The receipt names an engine that this version does not know, {name!r}.", said
+        )
     return Check("engine", "passed", f"The receipt names the engine {name} ({said.get('version')}).", said)
 
 
@@ -61,20 +70,20 @@ def prompt(fields: Fields, expected: str | None) -> Check:
     """Step 9."""
     if expected is None:
         return Check("prompt", "not made", "No prompt was given to compare with.")
-    last = fields.messages()[-1:]
-    if not last or last[0].role != "user" or last[0].content != expected:
+    *before, last = fields.messages() or [Message("", "")]
+    if last.role != "user" or last.content != expected:
         return Check("prompt", "failed", "The receipt is for another prompt than the one given.")
-    return Check("prompt", "passed", "The prompt is the one given.")
+    context = f", after {len(before)} other messages that are disclosed" if before else ""
+    return Check("prompt", "passed", f"The prompt is the one given{context}.", {"messages_before": len(before)})
 
 
 def nonce(fields: Fields, expected: str | None) -> Check:
     """Step 10."""
     said = fields.read("nonce", Nonce)
-    choice = fields.read("choice", dict[str, int]).get("index", 0)
-    try:
-        seed = derive_seed(bytes.fromhex(said.hex), choice).hex()
-    except (ValueError, OverflowError, ArithmeticError):
+    choice = fields.read("choice", Choice)
+    if not _NONCE.fullmatch(said.hex) or not 0 <= choice.index < choice.of <= MAX_CHOICES:
         return Check("nonce", "failed", "The nonce or the choice index is malformed.")
+    seed = derive_seed(bytes.fromhex(said.hex), choice.index).hex()
     if seed != fields.read("seed", str):
         return Check("nonce", "failed", "The seed does not follow from the nonce.")
     if expected is None:

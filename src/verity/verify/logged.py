@@ -17,6 +17,8 @@ from verity.verify.report import Check
 def in_the_log(bundle: Bundle, intent: Statement, result: Statement, device: str) -> Check:
     """Step 3. Raises VerityError with the reason when it does not hold."""
     checkpoint = open_checkpoint(bundle.log.checkpoint, parse_key(device))
+    if not checkpoint.origin.startswith(f"verity/{device}/"):
+        raise LogError("the checkpoint is of a log that is not this device's")
     for name, envelope, proof, statement in (
         ("intent", bundle.receipt.intent, bundle.log.intent, intent),
         ("result", bundle.receipt.result, bundle.log.result, result),

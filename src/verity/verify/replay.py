@@ -15,7 +15,6 @@ import msgspec
 from verity.engines.engine import Engine, Message
 from verity.engines.numerics import Numerics
 from verity.engines.output import Output
-from verity.errors import VerityError
 from verity.sampling.parameters import SamplingParameters
 from verity.sampling.sampler import Sampler
 
@@ -45,6 +44,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     stops: list[str]
     seed: str
     tokens: list[int]
+    pieces: list[bytes]
     text: str
     finish: str
 
@@ -64,12 +64,12 @@ class Outcome(msgspec.Struct, frozen=True):
 
 def replay(engine: Engine, claim: Claim, progress: Callable[[int, int], None] | None = None) -> Outcome:
     """Re-run ``claim`` on ``engine``. Raises EngineError when the model cannot be run on it."""
-    wrong = _prompt_differs(engine, claim)
+    engine.reset()
+    wrong = _prompt_differs(engine, claim) or _impossible(engine, claim)
     if wrong is not None:
         return wrong
     sampler = Sampler(claim.parameters, bytes.fromhex(claim.seed), claim.prompt_tokens)
     output = Output(claim.max_tokens, claim.stops)
-    engine.reset()
     sequence = [*claim.prompt_tokens, *claim.tokens[:-1]]
     rows = engine.advance_all(sequence, skip=len(claim.prompt_tokens) - 1) if claim.tokens else iter(())
     for position, (token, logits) in enumerate(zip(claim.tokens, rows, strict=True)):
@@ -97,12 +97,21 @@ def _prompt_differs(engine: Engine, claim: Claim) -> Outcome | None:
     return None
 
 
+def _impossible(engine: Engine, claim: Claim) -> Outcome | None:
+    """What the engine would refuse to evaluate is no honest output."""
+    if len(claim.prompt_tokens) + len(claim.tokens) > engine.context_size:
+        return _differs("prompt and output do not fit the context that the receipt names")
+    for position, (token, piece) in enumerate(zip(claim.tokens, claim.pieces, strict=True)):
+        if token >= engine.vocabulary:
+            return _differs(f"output token {position} is not in the model's vocabulary", position=position)
+        if engine.piece(token) != piece:
+            return _differs(f"the bytes of output token {position} are not the model's for it", position=position)
+    return None
+
+
 def _token_differs(engine: Engine, position: int, claimed: int, best: int, margin: float) -> Outcome:
     def text(token: int) -> str:
-        try:
-            return engine.piece(token).decode("utf-8", "replace")
-        except VerityError:
-            return "(not in the vocabulary)"
+        return engine.piece(token).decode("utf-8", "replace")
 
     by = "it was filtered out" if math.isinf(margin) else f"it scores {margin:.4g} less"
     return _differs(

@@ -67,9 +67,15 @@ class Report(msgspec.Struct, frozen=True):
         }
 
     def __str__(self) -> str:
+        # A bundle's author chose some of these words: nothing in them may steer the reader's terminal.
         marks = {"passed": "✓ passed  ", "failed": "✗ FAILED  ", "not made": "· not made"}
         width = max((len(c.name) for c in self.checks), default=0)
-        return "\n".join(f"{marks[c.status]}  {c.name:<{width}}  {c.sentence}" for c in self.checks)
+        return "\n".join(f"{marks[c.status]}  {c.name:<{width}}  {printable(c.sentence)}" for c in self.checks)
+
+
+def printable(text: str) -> str:
+    """``text`` with everything that a terminal might obey written out."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _missing(name: str) -> Check:

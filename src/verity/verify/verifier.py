@@ -30,6 +30,7 @@ from verity.engines.numerics import Numerics
 from verity.errors import FormatError, SignatureError, VerityError
 from verity.statements.bundle import Bundle
 from verity.statements.receipt import INTENT, RESULT, Statement, read_statement
+from verity.statements.strict import decode_base64
 from verity.verify import content, expectations, logged
 from verity.verify.claims import Withheld
 from verity.verify.policy import Policy
@@ -145,7 +146,9 @@ def _replayed(opened: content.Opened, replayer: Replayer | None) -> Check:
     if opened.tokens is None:
         return _not_made(name, "part of the output was not disclosed")
     try:
-        claim = opened.fields.claim([t.id for t in opened.tokens])
+        claim = opened.fields.claim(
+            [t.id for t in opened.tokens], [decode_base64(t.piece, "token's bytes") for t in opened.tokens]
+        )
         replayed = replayer(claim)
     except Withheld as field:
         return _not_made(name, f"the field {str(field)!r} was not disclosed")
