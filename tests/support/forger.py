@@ -34,7 +34,8 @@ def forge(
     """
     loaded = node.load()
     engine = loaded.engine
-    request = make_request(engine, prompt, system=None, max_tokens=max_tokens, stops=(), nonce=None, sampling=sampling)
+    limits: dict[str, Any] = {"max_tokens": max_tokens, "stops": ()}
+    request = make_request(engine, prompt, system=None, nonce=b"f" * 32, sampling=sampling, **limits)
     fields = intent_fields(request, engine, loaded.model, loaded.numerics)
     sampler = Sampler(request.parameters, request.seed, request.prompt_tokens)
     drawn: list[int] = []

@@ -125,10 +125,10 @@ def test_edited_text_over_honest_tokens_is_refused(model_node: Node) -> None:
 
 
 def test_another_model_is_refused(model_node: Node, model_path: Path, tmp_path: Path) -> None:
-    """The receipt names a model that is not the one that ran: here, the same file with one weight changed."""
+    """The receipt names a model that is not the one that ran: here, the same file with some weights zeroed."""
     other = tmp_path / "other.gguf"
     data = bytearray(model_path.read_bytes())
-    data[-2_000_000:-1_990_000] = bytes(10_000)  # one block of weights, zeroed
+    data[-20_000_000:-12_000_000] = bytes(8_000_000)  # enough that it cannot say the same
     other.write_bytes(data)
     from verity.store.pull import pull
 

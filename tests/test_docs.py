@@ -1,0 +1,50 @@
+"""Documentation that cannot rot: what it names exists, and what exists is named."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from verity.cli import VERBS
+from verity.verify.policy import CHECKS, read_policy
+from verity.verify.report import Check, Report
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_every_check_is_explained() -> None:
+    text = (ROOT / "docs/verify.md").read_text()
+    assert {name for name in CHECKS if f"`{name}`" not in text} == set()
+
+
+def test_the_policy_in_the_documentation_is_one(tmp_path: Path) -> None:
+    text = (ROOT / "docs/verify.md").read_text()
+    block = re.search(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert block is not None
+    path = tmp_path / "policy.toml"
+    path.write_text(block.group(1))
+    assert read_policy(path).pin["sampling/top_k"] == 40
+    assert tomllib.loads(block.group(1))["trust"]["devices"]
+
+
+def test_the_readme_names_every_verb() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert {verb for verb in VERBS if f"verity {verb}" not in text} == set()
+
+
+@pytest.mark.parametrize("page", [p.relative_to(ROOT).as_posix() for p in ROOT.glob("*.md")] + ["docs/verify.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    path = ROOT / page
+    for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
+        assert (path.parent / target).exists(), f"{page}: {target}"
+
+
+def test_a_report_cannot_steer_the_readers_terminal() -> None:
+    report = Report(
+        checks=[Check("model", "failed", "a model named \x1b[2J\u202e")], required=[], receipt="", device=""
+    )
+    assert "\x1b" not in str(report)
+    assert r"\x1b[2J\u202e" in str(report)
