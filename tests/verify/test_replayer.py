@@ -1,0 +1,106 @@
+"""The replay process, from outside: whatever happens in it, the verifier lives on and says what could not be made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import verity
+from verity.engines.numerics import Numerics
+from verity.node import Node
+from verity.replayer import ProcessReplayer
+from verity.store.pull import pull
+from verity.verify.claims import Fields
+from verity.verify.replay import Claim, ModelName
+from verity.verify.verifier import CannotReplay
+
+LLAMA = {"name": "llama.cpp", "version": "1", "library": "0" * 64}
+
+
+def claim_of(answer: verity.Answer, **changes: Any) -> Claim:
+    disclosure: Any = answer.bundle.disclosure
+    opened = {line.field: line.value for line in (*disclosure.intent, *disclosure.result)}
+    pieces = [bytes([t]) if t < 256 else b"" for t in answer.tokens]
+    return msgspec.structs.replace(Fields(opened).claim(answer.tokens, pieces), **changes)
+
+
+@pytest.fixture
+def garbage(scripted: Node, tmp_path: Path) -> Claim:
+    """A claim about a model file that is GGUF by its first four bytes only."""
+    path = tmp_path / "garbage.gguf"
+    path.write_bytes(b"GGUF\x03\x00\x00\x00" + bytes(range(256)) * 64)
+    model = pull(str(path), scripted.blobs)
+    named = ModelName(name=model.name, blake3=model.blake3, sha256=model.sha256, size=model.size)
+    return claim_of(scripted.ask("Why?", max_tokens=4), engine=LLAMA, model=named)
+
+
+def refusal(node: Node, claim: Claim, **options: Any) -> str:
+    with pytest.raises(CannotReplay) as caught:
+        ProcessReplayer(node.blobs, node.numerics, **options)(claim)
+    return str(caught.value)
+
+
+def test_a_hostile_model_file_is_only_a_replay_that_cannot_be_made(scripted: Node, garbage: Claim) -> None:
+    assert "damaged, cut short or of an unknown kind" in refusal(scripted, garbage)
+
+
+def test_a_replay_that_takes_too_long_is_ended(scripted: Node, garbage: Claim) -> None:
+    assert "died before it could answer" in refusal(scripted, garbage, limit_s=0.01)
+
+
+def test_without_llama_cpp_only_the_replay_is_missing(
+    scripted: Node, garbage: Claim, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LLAMA_CPP_LIB_PATH", str(tmp_path))
+    with pytest.raises(CannotReplay, match=r"llama\.cpp is not installed here") as caught:
+        ProcessReplayer(scripted.blobs, scripted.numerics)(garbage)
+    assert "make setup" in caught.value.hint
+
+
+def test_what_is_refused_before_a_process_is_started(scripted: Node, garbage: Claim) -> None:
+    assert "scripted" in refusal(scripted, msgspec.structs.replace(garbage, engine={"name": "scripted"}))
+    missing = msgspec.structs.replace(garbage.model, blake3="ab" * 32)
+    assert "is not here" in refusal(scripted, msgspec.structs.replace(garbage, model=missing))
+    outside = msgspec.structs.replace(garbage.model, blake3="../../device.key")
+    assert "digest" in refusal(scripted, msgspec.structs.replace(garbage, model=outside))
+    mixed = msgspec.structs.replace(garbage.model, sha256="ab" * 32)
+    assert "different files" in refusal(scripted, msgspec.structs.replace(garbage, model=mixed))
+
+
+def test_a_context_out_of_bounds(scripted: Node, garbage: Claim) -> None:
+    for size in (0, -1, 1 << 40, "big", None):
+        assert "context size" in refusal(scripted, msgspec.structs.replace(garbage, context={"size": size}))
+
+
+@pytest.mark.model
+def test_the_childs_measurement_is_kept_for_its_own_model_only(model_home: Path, tmp_path: Path) -> None:
+    with verity.open(model_home, threads=1) as owner:
+        answer = owner.ask("Hi", max_tokens=2)
+        path = owner.blobs.open(owner.load().model["blake3"]).path
+        fingerprint = owner.load().numerics
+    with verity.open(tmp_path / "other") as other:
+        model = pull(str(path), other.blobs, name="mine")
+        report = verity.verify(answer.bundle, key=owner.key.id, home=other.home, threads=1)
+        assert report.check("replayed-exact").status == "passed", str(report)
+        assert list(other.numerics.known(model.blake3).values()) == [fingerprint]
+        assert other.numerics.known("ab" * 32) == {}
+
+
+@pytest.mark.model
+def test_context_options_that_this_engine_lacks(model_node: Node) -> None:
+    answer = model_node.ask("Hi", max_tokens=2)
+    disclosure: Any = answer.bundle.disclosure
+    opened = {line.field: line.value for line in (*disclosure.intent, *disclosure.result)}
+    claim = Fields(opened).claim(answer.tokens, [model_node.load().engine.piece(t) for t in answer.tokens])
+    other = msgspec.structs.replace(claim, context={**claim.context, "kv_cache": "f16"})
+    with pytest.raises(CannotReplay, match="context options"):
+        ProcessReplayer(model_node.blobs, model_node.numerics, threads=1)(other)
+
+
+def test_numerics_are_remembered_by_model(scripted: Node) -> None:
+    scripted.numerics.keep("aa", "setting", Numerics(exact=True, fingerprint="00"))
+    assert scripted.numerics.known("aa") == {"setting": Numerics(exact=True, fingerprint="00")}
+    assert scripted.numerics.known("bb") == {}
