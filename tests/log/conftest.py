@@ -5,27 +5,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from memory_signer import MemorySigner
 
 from verity.log.device_log import DeviceLog, Draft
 from verity.log.rows import Stored
 from verity.statements.keys import Signer
 from verity.statements.receipt import Place
 from verity.store.database import Database
-
-
-class MemorySigner:
-    """A key that is not kept anywhere."""
-
-    def __init__(self, seed: bytes) -> None:
-        self._key = Ed25519PrivateKey.from_private_bytes(seed)
-
-    @property
-    def public(self) -> bytes:
-        return self._key.public_key().public_bytes_raw()
-
-    def sign(self, message: bytes) -> bytes:
-        return self._key.sign(message)
 
 
 @pytest.fixture(scope="session")

@@ -5,25 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from memory_signer import MemorySigner
 
 from verity.statements.keys import Signer
 
 _VECTORS = json.loads((Path(__file__).parents[2] / "spec/vectors/receipt.json").read_text())
-
-
-class MemorySigner:
-    """A key that is not kept anywhere."""
-
-    def __init__(self, seed: bytes) -> None:
-        self._key = Ed25519PrivateKey.from_private_bytes(seed)
-
-    @property
-    def public(self) -> bytes:
-        return self._key.public_key().public_bytes_raw()
-
-    def sign(self, message: bytes) -> bytes:
-        return self._key.sign(message)
 
 
 @pytest.fixture(scope="session")
