@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import verity
@@ -21,6 +22,10 @@ from verity.store.database import Database
 from verity.store.pull import pull
 
 MODEL = "smollm2-135m-instruct"
+
+# Machines are noisy, so nothing is timed; in CI the same examples are drawn every time.
+hypothesis.settings.register_profile("verity", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("verity")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
