@@ -39,6 +39,7 @@ def verify(
     model: str | None = None,
     nonce: str | None = None,
     prompt: str | None = None,
+    system: str | None = None,
     policy: Policy | str | os.PathLike[str] | None = None,
     replay: bool = True,
     replayer: Replayer | None = None,
@@ -50,8 +51,9 @@ def verify(
 
     key       the device key that you expect (64 hex digits), as its owner told you
     model     the model that you expect: a digest, or a name that this device or the catalogue knows
-    nonce     the nonce (hex) that you gave out; prompt the prompt that you expect
-    policy    a Policy or the path of one; whatever it requires decides ``report.passed`` and ``report.exit_code``
+    nonce     the nonce (hex) that you gave out
+    prompt    the prompt that you expect; with system, the system message before it. No other message may be there
+    policy    a Policy or the path of one. What it requires, and whatever you name here, must pass
     replay    run the model again (in a process of its own); the model must be in this device's store
     replayer  makes the replay instead, for other engines
 
@@ -64,8 +66,7 @@ def verify(
     from verity.store.bundles import read_bundle
     from verity.store.database import Database
     from verity.store.home import locate
-    from verity.verify.policy import Policy, read_policy
-    from verity.verify.verifier import Expected
+    from verity.verify.policy import Expected, Policy, read_policy
     from verity.verify.verifier import verify as verify_bundle
 
     bundle = read_bundle(source)
@@ -78,12 +79,18 @@ def verify(
     database = Database.open(folder)
     try:
         blobs = Blobs(folder, database)
-        rules = rules.trusting(key or _itself(folder, rules, bundle), _digest_of(model, blobs))
+        expected = Expected(
+            device=key or _itself(folder, rules, bundle),
+            model=_digest_of(model, blobs),
+            prompt=prompt,
+            system=system,
+            nonce=nonce,
+        )
         if not replay:
-            rules, replayer = rules.without_replay(), None
+            replayer = None
         elif replayer is None:
             replayer = ProcessReplayer(blobs, NumericsStore(database), threads=threads, progress=progress)
-        return verify_bundle(bundle, rules, Expected(prompt=prompt, nonce=nonce), replayer)
+        return verify_bundle(bundle, rules, expected, replayer)
     finally:
         database.close()
 

@@ -8,7 +8,7 @@ import msgspec
 
 from verity.engines.engine import Engine
 from verity.engines.llama import LlamaEngine
-from verity.engines.numerics import Numerics, NumericsStore, measure, setting_of, write
+from verity.engines.numerics import Numerics, NumericsStore, measure, setting_of, write_declared
 from verity.errors import ModelNotFound
 from verity.recorder import Recorder
 from verity.request import now
@@ -81,7 +81,7 @@ class Loader:
     def _measured(self, engine: Engine, model: dict[str, Any]) -> Numerics:
         """The fingerprint, from the device's memory or measured now and declared in its log."""
         setting = setting_of(engine)
-        known = self._numerics.known(model["blake3"]).get(setting)
+        known = self._numerics.declared(model["blake3"]).get(setting)
         if known is not None:
             return known
         tell = self._progress or (lambda *_: None)
@@ -94,6 +94,6 @@ class Loader:
             "time/started": now(),
         }
         self._recorder.declare_numerics(
-            fields, lambda connection, _: write(connection, model["blake3"], setting, numerics)
+            fields, lambda connection, _: write_declared(connection, model["blake3"], setting, numerics)
         )
         return numerics

@@ -23,6 +23,7 @@ from verity.engines.engine import Engine, Logits, Message
 from verity.engines.llama import DEFAULT_MICRO_BATCH
 from verity.engines.numerics import Numerics, NumericsStore
 from verity.engines.output import Output
+from verity.engines.scripted import NAME as SCRIPTED
 from verity.errors import UsageError
 from verity.identity.device_key import DeviceKey
 from verity.loader import Loaded, Loader
@@ -48,10 +49,13 @@ class Answer(msgspec.Struct, frozen=True):
     receipt: str
     bundle: Bundle
     numerics: Numerics
+    engine: str
 
     @property
     def grade(self) -> str:
         """What the receipt can be checked for, in a few words."""
+        if self.engine == SCRIPTED:
+            return "signed, logged; written by the scripted engine, which no verification accepts"
         return "signed, logged, replayable " + ("bit for bit" if self.numerics.exact else "statistically only")
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -189,15 +193,14 @@ class Node:
         """Intent, tokens, result. However it ends, the result is logged with the tokens so far."""
         begun = self.recorder.begin(fields, show)
         output = Output(request.max_tokens, request.stops)
-        finish = "error"
+        cut_off_by = "error"
         try:
             yield from self._generate(loaded.engine, request, output)
-            finish = output.finish or "error"
         except (GeneratorExit, KeyboardInterrupt):
-            finish = "cancelled"
+            cut_off_by = "cancelled"
             raise
         finally:
-            stream.answer = self._record(begun, output, finish, loaded.numerics)
+            stream.answer = self._record(begun, output, output.finish or cut_off_by, loaded)
 
     @staticmethod
     def _generate(engine: Engine, request: Request, output: Output) -> Iterator[str]:
@@ -213,7 +216,7 @@ class Node:
                 return
             logits = engine.advance([token])
 
-    def _record(self, begun: Begun, output: Output, finish: str, numerics: Numerics) -> Answer:
+    def _record(self, begun: Begun, output: Output, finish: str, loaded: Loaded) -> Answer:
         tokens = [Token(id=t, piece=p) for t, p in zip(output.tokens, output.pieces, strict=True)]
         fields: dict[str, Any] = {
             "output/finish": finish,
@@ -224,4 +227,5 @@ class Node:
         }
         self.recorder.finish(begun, fields, tokens)
         bundle = self.recorder.bundle(begun.id)
-        return Answer(output.text, output.tokens, finish, begun.id, bundle, numerics)
+        engine = str(loaded.engine.description["name"])
+        return Answer(output.text, output.tokens, finish, begun.id, bundle, loaded.numerics, engine)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from verity.errors import LogError, UsageError
 from verity.identity.device_key import DeviceKey
 from verity.log.device_log import DeviceLog, Draft
+from verity.log.rows import Stored
 from verity.log.tree import MemoryTree, hash_leaf
 from verity.statements.bundle import Bundle, Disclosure, LogPart, LogProof, Receipt, TokenOpening
 from verity.statements.commitments import (
@@ -34,6 +35,7 @@ from verity.statements.strict import encode_base64
 from verity.store.database import Database
 
 KIND = "generation"
+_T = TypeVar("_T")
 
 
 class Token(msgspec.Struct, frozen=True, array_like=True):
@@ -138,15 +140,18 @@ class Recorder:
         secret, first, second, data = row
         if second is None:
             raise UsageError(f"receipt {receipt_id} has an intent and no result", "the answer was never finished")
-        private = msgspec.json.decode(data, type=_Private)
+        private = _decode(data, _Private, receipt_id)
         checkpoint, paths = self._log.proofs([first, second])
         intent, result = self._log.entry(first), self._log.entry(second)
+
+        def envelope(stored: Stored) -> Envelope:
+            return _decode(stored.envelope, Envelope, receipt_id)
 
         def proof(index: int, salt: bytes) -> LogProof:
             return LogProof(index=index, salt=encode_base64(salt), path=[h.hex() for h in paths[index]])
 
         return Bundle(
-            receipt=Receipt(intent=_envelope(intent.envelope), result=_envelope(result.envelope)),
+            receipt=Receipt(intent=envelope(intent), result=envelope(result)),
             log=LogPart(checkpoint=checkpoint, intent=proof(first, intent.salt), result=proof(second, result.salt)),
             disclosure=_disclose(secret, private),
         )
@@ -163,8 +168,13 @@ def _keep_new(receipt_id: bytes, secret: bytes, fields: Mapping[str, Any]) -> Ca
     return keep
 
 
-def _envelope(data: bytes) -> Envelope:
-    return msgspec.json.decode(data, type=Envelope)
+def _decode(data: bytes, kind: type[_T], receipt_id: str) -> _T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.DecodeError as error:
+        raise LogError(
+            f"what this device kept of receipt {receipt_id} is damaged: {error}", "restore a backup"
+        ) from error
 
 
 def _disclose(secret: bytes, private: _Private) -> Disclosure:

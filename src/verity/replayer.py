@@ -1,13 +1,18 @@
 """Replay in a process of its own, which gives up network, writing and unlimited memory before it opens the model.
 
-The model file, its chat template and the claim come from strangers. If one of them takes the process over or down, the
-verifier learns no more than that the replay could not be made. ``python -m verity.replayer`` is the other side.
+The model file, its chat template and the claim come from strangers. If one of them takes the process down, the replay
+could not be made. If one takes it over, it gets at no file of yours, no network and no other process
+(engines/lockdown.py). It can lie about this replay, which is one more reason to name the model that you expect; and
+what it says about its numerics is used for replays of the same model only.
+
+``python -m verity.replayer`` is the other side.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -21,15 +26,15 @@ from verity.engines.engine import Engine
 from verity.engines.llama import DEFAULT_MICRO_BATCH, MAX_CONTEXT, NAME
 from verity.engines.numerics import Numerics, NumericsStore, measure, setting_of
 from verity.errors import FormatError, ModelNotFound, VerityError
-from verity.statements.strict import load
-from verity.store.blobs import Blobs
+from verity.statements.strict import canonical, load
+from verity.store.blobs import Blob, Blobs
 from verity.store.reading import Progress
-from verity.verify.replay import Claim, replay
-from verity.verify.verifier import CannotReplay, Replayed
+from verity.verify.replay import CannotReplay, Claim, Replayed, replay
 
 _MAX_LINE = 1 << 20
 _GIB = 1 << 30
 _PASSED_ON = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG", "LLAMA_CPP_LIB_PATH")
+_READABLE = (sys.prefix, sys.base_prefix, "/usr", "/lib", "/lib64", "/proc", "/sys")
 
 
 class _Request(msgspec.Struct, frozen=True):
@@ -73,23 +78,30 @@ class ProcessReplayer:
         self._progress = progress
 
     def __call__(self, claim: Claim) -> Replayed:
+        blob = self._blob(claim)
         request = _Request(
-            path=str(self._model_path(claim)),
+            path=str(blob.path),
             claim=claim,
             known=self._numerics.known(claim.model.blake3),
             threads=self._threads,
             micro_batch=self._micro_batch,
-            memory_bytes=8 * _GIB + 2 * claim.model.size,
+            memory_bytes=8 * _GIB + 2 * blob.size,
             cpu_s=int(self._limit_s * (os.cpu_count() or 1)),
         )
         last = self._run(msgspec.json.encode(request))
         if last.replayed is None:
             raise CannotReplay(last.problem or "the replay process gave no answer", last.hint)
+        if last.replayed.outcome is not None and last.replayed.numerics != claim.numerics:
+            raise CannotReplay("the replay process contradicts itself")
         if last.setting:
-            self._numerics.keep(claim.model.blake3, last.setting, last.replayed.numerics)
+            try:
+                self._numerics.keep(blob.blake3, last.setting, last.replayed.numerics)
+            except FormatError as error:
+                raise CannotReplay(f"the replay process answered with nonsense: {error}") from error
         return last.replayed
 
-    def _model_path(self, claim: Claim) -> Path:
+    def _blob(self, claim: Claim) -> Blob:
+        """The model's file. Raises CannotReplay, and FormatError when the receipt contradicts the file."""
         if claim.engine.get("name") != NAME:
             raise CannotReplay(f"no replay is made of the engine {claim.engine.get('name')!r}")
         try:
@@ -98,18 +110,19 @@ class ProcessReplayer:
             raise CannotReplay(f"the model {claim.model.name} is not here", error.hint) from error
         except VerityError as error:
             raise CannotReplay(str(error), error.hint) from error
-        if blob.sha256 != claim.model.sha256:
-            raise CannotReplay("the receipt gives two digests that belong to different files")
-        return blob.path
+        if (blob.sha256, blob.size) != (claim.model.sha256, claim.model.size):
+            raise FormatError("the receipt's two digests and size of the model belong to different files")
+        return blob
 
     def _run(self, request: bytes) -> _Line:
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        environment["OPENBLAS_NUM_THREADS"] = "1"  # its threads would start before the process is locked down
         command = [sys.executable, "-P", "-B", "-m", "verity.replayer"]
         pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
         with subprocess.Popen(
             command, stdin=pipe, stdout=pipe, stderr=nothing, env=environment, start_new_session=True
         ) as child:
-            timer = threading.Timer(self._limit_s, child.kill)
+            timer = threading.Timer(self._limit_s, _end, [child])
             timer.start()
             try:
                 assert child.stdin is not None and child.stdout is not None  # noqa: PT018
@@ -123,7 +136,7 @@ class ProcessReplayer:
                     last = _Line()
             finally:
                 timer.cancel()
-                child.kill()
+                _end(child)
                 child.wait()
         if last == _Line():
             return _Line(problem=f"the replay process died before it could answer (status {child.returncode})")
@@ -138,6 +151,12 @@ class ProcessReplayer:
             except FormatError as error:
                 yield _Line(problem=f"the replay process answered with nonsense: {error}")
                 return
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Kill the child and whatever it may have started before it was locked down: they are one process group."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
 
 
 def replay_apart(engine: Engine, request: _Request, tell: Callable[[int, int, str], None]) -> tuple[str, Replayed]:
@@ -166,6 +185,8 @@ def main() -> None:
     try:
         setting, replayed = _replay_locked(request, lambda *step: send(_Line(progress=step)))
         send(_Line(replayed=replayed, setting=setting))
+    except CannotReplay as reason:
+        send(_Line(problem=str(reason), hint=reason.hint))
     except VerityError as error:
         send(_Line(problem=str(error), hint=error.hint))
     except MemoryError:
@@ -182,14 +203,21 @@ def _replay_locked(request: _Request, tell: Callable[[int, int, str], None]) -> 
     import numpy as np
 
     np.exp(np.zeros(1))
-    lock_down(memory_bytes=request.memory_bytes, cpu_s=request.cpu_s)
+    lock_down(
+        memory_bytes=request.memory_bytes,
+        cpu_s=request.cpu_s,
+        readable=[
+            Path(request.path),
+            *map(Path, (sys.prefix, sys.base_prefix, "/usr", "/lib", "/lib64", "/proc", "/sys")),
+        ],
+    )
     size = request.claim.context.get("size")
     if not isinstance(size, int) or not 0 < size <= MAX_CONTEXT:
         raise FormatError(f"the receipt's context size is not between 1 and {MAX_CONTEXT:,}")
     engine = LlamaEngine(
         Path(request.path), context_size=size, threads=request.threads, micro_batch=request.micro_batch
     )
-    if engine.context != request.claim.context:
+    if canonical(engine.context) != canonical(request.claim.context):
         raise FormatError(f"the receipt names context options that this engine does not have: {request.claim.context}")
     return replay_apart(engine, request, tell)
 

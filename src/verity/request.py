@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from verity.engines.engine import Engine, Message
+from verity.engines.engine import ROLES, Engine, Message
 from verity.engines.numerics import Numerics
+from verity.engines.output import MAX_STOP_BYTES, MAX_STOPS
 from verity.errors import ContextOverflow, UsageError
 from verity.sampling.noise import derive_seed
 from verity.sampling.parameters import SamplingParameters
@@ -50,12 +51,14 @@ def make_request(
     """Check what the caller asks for and turn it into prompt tokens. Raises UsageError, ContextOverflow."""
     messages = _messages(prompt, system)
     parameters = _parameters(sampling)
-    if max_tokens is not None and max_tokens < 1:
-        raise UsageError("max_tokens must be at least 1")
-    if any(not stop for stop in stops):
-        raise UsageError("a stop string must not be empty")
-    if nonce is not None and not MIN_NONCE <= len(nonce) <= MAX_NONCE:
-        raise UsageError(f"a nonce has {MIN_NONCE} to {MAX_NONCE} bytes", "32 random bytes are a good one")
+    if max_tokens is not None and (type(max_tokens) is not int or max_tokens < 1):
+        raise UsageError("max_tokens must be a whole number, at least 1", "leave it out for the default")
+    if isinstance(stops, str) or len(stops) > MAX_STOPS:
+        raise UsageError(f"stops is a list of at most {MAX_STOPS} strings", "put a single one in a list too")
+    if not all(0 < len(_encoded(stop, "a stop string")) <= MAX_STOP_BYTES for stop in stops):
+        raise UsageError(f"a stop string has 1 to {MAX_STOP_BYTES} bytes", "leave empty ones out")
+    if nonce is not None and not (isinstance(nonce, bytes) and MIN_NONCE <= len(nonce) <= MAX_NONCE):
+        raise UsageError(f"a nonce is {MIN_NONCE} to {MAX_NONCE} bytes", "32 random bytes are a good one")
     clock = now() if engine.template_clock else None
     prompt_tokens = engine.tokenize(engine.render(messages, clock))
     return Request(
@@ -74,21 +77,33 @@ def _messages(prompt: str | Sequence[Message], system: str | None) -> list[Messa
     messages = [Message("user", prompt)] if isinstance(prompt, str) else list(prompt)
     if system is not None:
         messages.insert(0, Message("system", system))
+    for message in messages:
+        if message.role not in ROLES:
+            raise UsageError(f"a message has no role {message.role!r}", f"the roles are {', '.join(ROLES)}")
+        _encoded(message.content, "the prompt")
     if not any(m.content.strip() for m in messages if m.role == "user"):
         raise UsageError("the prompt is empty", "give a question, as in: verity ask 'Why is the sky blue?'")
-    try:
-        "".join(m.content for m in messages).encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise UsageError("the prompt is not valid Unicode text", "save it as UTF-8") from error
     return messages
 
 
+def _encoded(text: str, what: str) -> bytes:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{what} is not valid Unicode text", "save it as UTF-8") from error
+
+
 def _parameters(sampling: Mapping[str, Any]) -> SamplingParameters:
-    unknown = sorted(set(sampling) - set(SamplingParameters.__struct_fields__))
+    names = SamplingParameters.__struct_fields__
+    unknown = sorted(set(sampling) - set(names))
     if unknown:
-        known = ", ".join(SamplingParameters.__struct_fields__)
-        raise UsageError(f"there is no parameter {unknown[0]!r}", f"sampling has {known}")
-    return SamplingParameters(**sampling)
+        raise UsageError(f"there is no parameter {unknown[0]!r}", f"sampling has {', '.join(names)}")
+    try:
+        return msgspec.convert(dict(sampling), SamplingParameters, strict=True)
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            f"a sampling parameter has the wrong type: {error}", "top_k is whole, the others numbers"
+        ) from error
 
 
 def _fit(prompt: int, max_tokens: int | None, context: int) -> int:

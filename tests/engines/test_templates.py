@@ -39,6 +39,10 @@ def test_the_clock_is_an_argument() -> None:
         "{{ messages[7].content }}{{ undefined_thing.attribute }}",
         "{{ 1 / 0 }}",
         "{{ cycler.__init__.__globals__ }}",
+        "{{ messages|xmlattr }}",
+        "{{ 3|dictsort }}",
+        "{{ messages|random }}",
+        "{{ lipsum() }}",
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
     ],
 )
@@ -50,6 +54,8 @@ def test_hostile_templates_are_refused(source: str) -> None:
 def test_a_template_that_does_not_compile_or_is_too_large() -> None:
     with pytest.raises(EngineError, match="does not compile"):
         ChatTemplate("{% if %}", {})
+    with pytest.raises(EngineError, match="does not compile"):
+        ChatTemplate("{% for a in b %}" * 30 + "{% endfor %}" * 30, {})
     with pytest.raises(EngineError, match="larger than"):
         ChatTemplate("x" * (MAX_TEMPLATE + 1), {})
 

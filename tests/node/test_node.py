@@ -133,6 +133,15 @@ def test_stop_strings(scripted: Node) -> None:
         ({"max_tokens": 0}, "max_tokens"),
         ({"stops": [""]}, "stop string"),
         ({"nonce": b"short"}, "nonce"),
+        ({"nonce": "x" * 32}, "nonce"),
+        ({"max_tokens": 2.5}, "max_tokens"),
+        ({"max_tokens": True}, "max_tokens"),
+        ({"stops": "abc"}, "stops is a list"),
+        ({"stops": ["x"] * 65}, "stops is a list"),
+        ({"stops": ["\udcff"]}, "not valid Unicode"),
+        ({"top_k": 40.5}, "wrong type"),
+        ({"temperature": "hot"}, "wrong type"),
+        ({"temperature": True}, "wrong type"),
         ({"temperature": -1.0}, "temperature"),
         ({"temprature": 1.0}, "no parameter 'temprature'"),
     ],
@@ -163,6 +172,10 @@ class Drifting(ScriptedEngine):
         for row in super().advance_all(tokens, skip):
             yield row * 1.0000001
 
+    @property
+    def description(self) -> dict[str, Any]:
+        return {"name": "drifting", "version": "1", "library": "0" * 64}
+
 
 def test_a_host_that_is_not_exact_still_runs_and_says_so(home: Path) -> None:
     with verity.open(home, engine=Drifting()) as node:
@@ -178,6 +191,16 @@ def test_numerics_are_declared_once_in_the_log(home: Path) -> None:
     with verity.open(home, engine=ScriptedEngine()) as node:
         assert node.log.size() == 1 + 2 * 2
         assert len(node.numerics.known(ScriptedEngine().model["blake3"])) == 1
+
+
+def test_verifying_first_does_not_keep_the_device_from_declaring(home: Path) -> None:
+    from verity.engines.numerics import measure, setting_of
+
+    engine = ScriptedEngine()
+    with verity.open(home, engine=engine) as node:
+        node.numerics.keep(engine.model["blake3"], setting_of(engine), measure(engine))
+        node.ask("Why?", max_tokens=3)
+        assert node.log.size() == 3  # the declaration, the intent, the result
 
 
 def test_a_receipt_can_be_bundled_again_later(scripted: Node) -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from verity.errors import FormatError
 from verity.statements import bundle as module
 from verity.statements.bundle import MAX_BUNDLE_BYTES, MAX_TOKENS, Bundle, Disclosure, TokenOpening, decode_bundle
-from verity.verify.policy import Policy
-from verity.verify.verifier import Expected, verify
+from verity.verify.policy import Expected, Policy
+from verity.verify.verifier import verify
 
 VECTORS = json.loads((Path(__file__).parents[2] / "spec/vectors/receipt.json").read_text())
 WHOLE: dict[str, Any] = VECTORS["bundle"]

@@ -11,7 +11,7 @@ import pytest
 from verity.errors import StoreError
 from verity.store.database import MIGRATIONS, Database
 
-_INSERT = "INSERT INTO numerics VALUES ('m', ?, 'f', 1, '2026-01-01T00:00:00Z')"
+_INSERT = "INSERT INTO numerics VALUES ('m', ?, 'f', 1, 0, '2026-01-01T00:00:00Z')"
 
 
 @pytest.fixture

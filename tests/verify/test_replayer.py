@@ -10,12 +10,12 @@ import pytest
 
 import verity
 from verity.engines.numerics import Numerics
+from verity.errors import FormatError
 from verity.node import Node
 from verity.replayer import ProcessReplayer
 from verity.store.pull import pull
 from verity.verify.claims import Fields
-from verity.verify.replay import Claim, ModelName
-from verity.verify.verifier import CannotReplay
+from verity.verify.replay import CannotReplay, Claim, ModelName
 
 LLAMA = {"name": "llama.cpp", "version": "1", "library": "0" * 64}
 
@@ -66,8 +66,10 @@ def test_what_is_refused_before_a_process_is_started(scripted: Node, garbage: Cl
     assert "is not here" in refusal(scripted, msgspec.structs.replace(garbage, model=missing))
     outside = msgspec.structs.replace(garbage.model, blake3="../../device.key")
     assert "digest" in refusal(scripted, msgspec.structs.replace(garbage, model=outside))
-    mixed = msgspec.structs.replace(garbage.model, sha256="ab" * 32)
-    assert "different files" in refusal(scripted, msgspec.structs.replace(garbage, model=mixed))
+    for lie in ({"sha256": "ab" * 32}, {"size": 1 << 52}, {"size": -1}):
+        mixed = msgspec.structs.replace(garbage.model, **lie)
+        with pytest.raises(FormatError, match="different files"):
+            ProcessReplayer(scripted.blobs, scripted.numerics)(msgspec.structs.replace(garbage, model=mixed))
 
 
 def test_a_context_out_of_bounds(scripted: Node, garbage: Claim) -> None:
@@ -101,6 +103,10 @@ def test_context_options_that_this_engine_lacks(model_node: Node) -> None:
 
 
 def test_numerics_are_remembered_by_model(scripted: Node) -> None:
-    scripted.numerics.keep("aa", "setting", Numerics(exact=True, fingerprint="00"))
-    assert scripted.numerics.known("aa") == {"setting": Numerics(exact=True, fingerprint="00")}
-    assert scripted.numerics.known("bb") == {}
+    measured = Numerics(exact=True, fingerprint="01" * 32)
+    scripted.numerics.keep("aa" * 32, "02" * 32, measured)
+    assert scripted.numerics.known("aa" * 32) == {"02" * 32: measured}
+    assert scripted.numerics.known("bb" * 32) == scripted.numerics.declared("aa" * 32) == {}
+    for setting, fingerprint in (("setting", "01" * 32), ("02" * 32, "my secret key")):
+        with pytest.raises(FormatError):
+            scripted.numerics.keep("aa" * 32, setting, Numerics(exact=True, fingerprint=fingerprint))

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from in_process import REPLY, in_process
 
 import verity
 from verity.engines.scripted import ScriptedEngine
@@ -19,17 +20,7 @@ from verity.node import Node
 from verity.statements.bundle import Bundle, Disclosure
 from verity.statements.commitments import commit_token, decode_salt, withhold
 from verity.statements.strict import decode_base64
-from verity.verify.replay import Claim, replay
 from verity.verify.report import Report
-from verity.verify.verifier import Replayed
-
-REPLY = "Blue light is scattered more than red light."
-
-
-def in_process(claim: Claim) -> Replayed:
-    """The real replay, on the scripted engine, without a process of its own."""
-    engine = ScriptedEngine(REPLY)
-    return Replayed(numerics=claim.numerics, engine=engine.description, outcome=replay(engine, claim))
 
 
 @pytest.fixture

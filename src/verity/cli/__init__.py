@@ -70,7 +70,11 @@ def main() -> None:
 
 def _complain(message: str, hint: str, code: int, as_json: bool) -> int:
     """Errors go to stderr with a hint; with --json the final object on stdout says so too."""
-    click.echo(f"verity: {message}" + (f"\n  {hint}" if hint else ""), err=True)
+    from verity.verify.report import printable
+
+    # Some of these words may be a stranger's: nothing in them may steer the terminal.
+    lines = [f"verity: {message}", *(f"  {line}" for line in hint.splitlines())]
+    click.echo("\n".join(map(printable, lines)), err=True)
     if as_json:
         click.echo(json.dumps({"error": message, "hint": hint, "exit_code": code}))
     return code

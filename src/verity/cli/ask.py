@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ from verity.cli.terminal import ProgressBars, home_option, json_option, print_js
 from verity.errors import Interrupted, UsageError
 
 _SCRIPTED = "scripted"
+_MAX_PROMPT = 16 << 20
 
 
 @click.command()
@@ -41,7 +43,9 @@ def ask(prompt: str, save: str | None, home: str | None, as_json: bool, **option
     """
     from verity.node import Node
 
-    prompt = sys.stdin.read() if prompt == "-" else prompt
+    prompt = _read_stdin() if prompt == "-" else prompt
+    if save is not None and not Path(save).absolute().parent.is_dir():
+        raise UsageError(f"there is no folder to save {save} in", "make it first: the answer is logged either way")
     nonce = _nonce(options.pop("seed_nonce"))
     node_options = {name: options.pop(name) for name in ("context_size", "threads")}
     chosen = {name: value for name, value in options.items() if value not in (None, ())}
@@ -52,12 +56,28 @@ def ask(prompt: str, save: str | None, home: str | None, as_json: bool, **option
         try:
             for text in stream:
                 if not as_json:
-                    click.echo(text, nl=False)
+                    click.echo(_shown(text), nl=False)
         except KeyboardInterrupt:
             stream.close()
             _tell(stream.answer, save, as_json)
             raise Interrupted("interrupted; what was written so far is on record") from None
         _tell(stream.answer, save, as_json)
+
+
+def _shown(text: str) -> str:
+    """A model may write what a terminal obeys; a pipe or a file gets the text as it is."""
+    if not sys.stdout.isatty():
+        return text
+    from verity.verify.report import printable
+
+    return "".join(c if c in "\n\t" else printable(c) for c in text)
+
+
+def _read_stdin() -> str:
+    try:
+        return sys.stdin.buffer.read(_MAX_PROMPT).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError("the prompt on stdin is not UTF-8", "save it as UTF-8") from error
 
 
 def _tell(answer: Any, save: str | None, as_json: bool) -> None:

@@ -77,14 +77,16 @@ def check(checkpoint: str | None, home: str | None, as_json: bool) -> None:
     """Re-derive the whole log from its entries and compare: nothing dropped, put in, edited or rewritten."""
     from verity.node import Node
 
-    old = _read_checkpoint(checkpoint) if checkpoint else None
+    old = _read_checkpoint(checkpoint) if checkpoint is not None else None
     with Node(home) as node:
         problems = node.log.check(old, _inspect)
         size = node.log.size() if not problems else None
     if as_json:
         print_json({"problems": problems, "entries": size})
     if problems:
-        raise LogError("the log is not sound: " + "; ".join(problems), "keep the file as evidence, restore a backup")
+        raise LogError(
+            "the log is not sound: " + "; ".join(problems), "keep the file as evidence and go on in a new home"
+        )
     if not as_json:
         click.echo(f"{size} entries, every one in its place")
 

@@ -17,7 +17,7 @@ home_option = click.option("--home", type=click.Path(), help="The device's folde
 
 
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False))
+    click.echo(json.dumps(value))
 
 
 class ProgressBars:

@@ -17,6 +17,7 @@ from verity.cli.terminal import ProgressBars, home_option, json_option, print_js
 @click.option("--model", metavar="M", help="The model that you expect: a digest or a name.")
 @click.option("--nonce", metavar="HEX", help="The nonce that you gave out.")
 @click.option("--prompt", metavar="TEXT", help="The prompt that you expect.")
+@click.option("--system", metavar="TEXT", help="The system message that you expect before it.")
 @click.option("--policy", type=click.Path(), metavar="FILE", help="A policy (TOML): whom to trust, what must pass.")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="For the replay.")
 @home_option

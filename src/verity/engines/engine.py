@@ -12,8 +12,11 @@ import numpy.typing as npt
 Logits = npt.NDArray[np.float32]
 
 
+ROLES = ("system", "user", "assistant")
+
+
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One typed input of a conversation. ``role`` is system, user or assistant."""
+    """One typed input of a conversation. ``role`` is one of ROLES."""
 
     role: str
     content: str

@@ -20,6 +20,7 @@ import numpy as np
 
 from verity.engines.engine import Logits, Message
 from verity.engines.numerics import processor_flags
+from verity.engines.output import MAX_PIECE_BYTES
 from verity.engines.templates import CHATML, ChatTemplate
 from verity.errors import ContextOverflow, EngineError
 
@@ -29,17 +30,7 @@ DEFAULT_MICRO_BATCH = 128
 MAX_CONTEXT = 1 << 17
 _FLASH_ATTENTION_ON = 1
 _Q8_0 = 8
-_MAX_PIECE = 4096
 _last_errors: list[str] = []
-
-
-def available() -> str:
-    """Empty when llama.cpp can run here, else the reason in one sentence."""
-    try:
-        library()
-    except EngineError as error:
-        return str(error)
-    return ""
 
 
 @functools.cache
@@ -82,9 +73,14 @@ def _require_avx2() -> None:
         )
 
 
-@functools.cache
 def describe_library() -> dict[str, Any]:
     """Name, version and digest of the library that computes (SHA-256 over its files, by name)."""
+    version, digest = _library_digest()
+    return {"name": NAME, "version": f"llama-cpp-python {version}", "library": digest}
+
+
+@functools.cache
+def _library_digest() -> tuple[str, str]:
     import llama_cpp
 
     library()
@@ -92,7 +88,7 @@ def describe_library() -> dict[str, Any]:
     folder = Path(llama_cpp.__file__).parent / "lib"
     for path in sorted(p for p in folder.iterdir() if ".so" in p.suffixes or p.suffix in (".dylib", ".dll")):
         hasher.update(path.name.encode() + b"\x00" + path.read_bytes())
-    return {"name": NAME, "version": f"llama-cpp-python {llama_cpp.__version__}", "library": hasher.hexdigest()}
+    return llama_cpp.__version__, hasher.hexdigest()
 
 
 class LlamaEngine:
@@ -194,8 +190,8 @@ class LlamaEngine:
         if known is None:
             if not 0 <= token < self.vocabulary:
                 raise EngineError(f"token {token} is not in the model's vocabulary of {self.vocabulary:,}")
-            buffer = ctypes.create_string_buffer(_MAX_PIECE)
-            length = self._lib.llama_token_to_piece(self._vocab, token, buffer, _MAX_PIECE, 0, False)
+            buffer = ctypes.create_string_buffer(MAX_PIECE_BYTES)
+            length = self._lib.llama_token_to_piece(self._vocab, token, buffer, MAX_PIECE_BYTES, 0, False)
             known = self._pieces[token] = buffer.raw[: max(length, 0)]
         return known
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from verity.engines.engine import Engine
-from verity.statements.strict import canonical
+from verity.statements.strict import canonical, decode_hex
 from verity.store.database import Database
 
 PROBE_TOKENS = 576
@@ -104,23 +104,38 @@ class NumericsStore:
         self._database = database
 
     def known(self, model: str) -> dict[str, Numerics]:
-        """What was measured so far for the model of this BLAKE3 digest, by setting."""
-        query = "SELECT setting, exact, fingerprint FROM numerics WHERE model = ?"
+        """What was measured so far for the model of this BLAKE3 digest, by setting: good for replays of it."""
+        return self._read("SELECT setting, exact, fingerprint FROM numerics WHERE model = ?", model)
+
+    def declared(self, model: str) -> dict[str, Numerics]:
+        """What this device itself measured and declared in its log: what its own receipts may name."""
+        return self._read("SELECT setting, exact, fingerprint FROM numerics WHERE model = ? AND declared = 1", model)
+
+    def _read(self, query: str, model: str) -> dict[str, Numerics]:
         with self._database.snapshot() as connection:
             rows = connection.execute(query, (model,)).fetchall()
         return {setting: Numerics(exact=bool(exact), fingerprint=fingerprint) for setting, exact, fingerprint in rows}
 
     def keep(self, model: str, setting: str, numerics: Numerics) -> None:
-        """Remember a measurement. ``setting`` may come from a process that ran the model: it names nothing else's."""
+        """Remember what a replay's process says. It ran a stranger's model: its word counts for that model alone.
+
+        Raises FormatError when it is not of the form of a measurement.
+        """
+        decode_hex(setting, 32, "setting of a measurement")
+        decode_hex(numerics.fingerprint, 32, "fingerprint")
         with self._database.transaction() as connection:
-            write(connection, model, setting, numerics)
+            _write(connection, model, setting, numerics, declared=False)
 
 
-def write(connection: sqlite3.Connection, model: str, setting: str, numerics: Numerics) -> None:
-    """The same, inside a transaction of the caller's."""
+def write_declared(connection: sqlite3.Connection, model: str, setting: str, numerics: Numerics) -> None:
+    """Remember this device's own measurement, in the transaction that declares it in the log."""
+    _write(connection, model, setting, numerics, declared=True)
+
+
+def _write(connection: sqlite3.Connection, model: str, setting: str, numerics: Numerics, *, declared: bool) -> None:
     measured_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    row = (model, setting, numerics.fingerprint, int(numerics.exact), measured_at)
-    connection.execute("INSERT OR REPLACE INTO numerics VALUES (?, ?, ?, ?, ?)", row)
+    row = (model, setting, numerics.fingerprint, int(numerics.exact), int(declared), measured_at)
+    connection.execute("INSERT OR REPLACE INTO numerics VALUES (?, ?, ?, ?, ?, ?)", row)
 
 
 def setting_of(engine: Engine) -> str:

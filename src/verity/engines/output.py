@@ -10,6 +10,11 @@ from __future__ import annotations
 import codecs
 from collections.abc import Sequence
 
+MAX_STOPS = 64
+MAX_STOP_BYTES = 1024
+MAX_PIECE_BYTES = 4096
+"""Searching costs stops times bytes, also for a verifier who reads a stranger's."""
+
 
 class Output:
     """An answer as it grows. ``finish`` is None until it is over."""

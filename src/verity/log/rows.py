@@ -15,7 +15,7 @@ from verity.errors import FormatError, LogError, SignatureError
 from verity.log.checkpoint import Checkpoint, open_checkpoint
 from verity.log.tree import EMPTY_ROOT, HASH_SIZE, Node
 
-HINT = "restore a backup, which opens a new epoch of the log; the damaged file is evidence and worth keeping"
+HINT = "keep the damaged file as evidence and go on in a new home: a log is never mended, nor restored from a copy"
 
 
 FIRST = "0" * 64

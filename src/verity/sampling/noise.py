@@ -14,7 +14,6 @@ import struct
 import numpy as np
 import numpy.typing as npt
 
-NONCE_BYTES = 32
 _SEED_DOMAIN = b"verity/seed/v1"
 _NOISE_DOMAIN = b"verity/noise/v1"
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)

@@ -12,6 +12,11 @@ from verity.errors import FormatError, SignatureError
 
 _HEX_KEY = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
+_P = 2**255 - 19
+_ORDER_8 = int.from_bytes(bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"), "little")
+_SMALL_ORDER = frozenset((0, 1, _P - 1, _ORDER_8 & ((1 << 255) - 1), _P - (_ORDER_8 & ((1 << 255) - 1))))
+"""The y coordinates of the eight points whose order divides 8 (RFC 8032, section 5.1; RFC 7748, section 6.1)."""
+
 
 class Signer(Protocol):
     """Something that holds a device's private key."""
@@ -25,12 +30,19 @@ class Signer(Protocol):
 
 
 def parse_key(text: str) -> bytes:
-    """Read a device's name. Returns the 32-byte public key; raises FormatError."""
+    """Read a device's name. Returns the 32-byte public key; raises FormatError.
+
+    Keys of small order are refused: under them anybody can make signatures that hold for many messages or for all.
+    """
     if not _HEX_KEY.fullmatch(text):
         raise FormatError(
             "a device key is 64 lower-case hexadecimal digits", "the owner's `verity device` prints the one to expect"
         )
-    return bytes.fromhex(text)
+    public = bytes.fromhex(text)
+    y = int.from_bytes(public, "little") & ((1 << 255) - 1)
+    if y >= _P or y in _SMALL_ORDER:
+        raise FormatError("this is not a sound device key: anybody could sign under it", "do not trust whoever gave it")
+    return public
 
 
 def check_signature(public: bytes, message: bytes, signature: bytes) -> None:

@@ -24,7 +24,7 @@ CREATE TABLE models (
 ) STRICT;
 CREATE TABLE numerics (
   model TEXT NOT NULL, setting TEXT NOT NULL, fingerprint TEXT NOT NULL, exact INTEGER NOT NULL,
-  measured_at TEXT NOT NULL, PRIMARY KEY (model, setting)
+  declared INTEGER NOT NULL, measured_at TEXT NOT NULL, PRIMARY KEY (model, setting)
 ) STRICT;
 CREATE TABLE log_entries (
   position INTEGER PRIMARY KEY, entry BLOB NOT NULL, salt BLOB NOT NULL, envelope BLOB NOT NULL

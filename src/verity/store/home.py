@@ -23,7 +23,13 @@ def locate(path: str | os.PathLike[str] | None = None) -> Path:
         import platformdirs
 
         path = platformdirs.user_data_path("verity")
-    home = Path(path).expanduser().absolute()
+    if not str(path):
+        raise StoreError("the home folder has no name", _HINT)
+    try:
+        home = Path(path).expanduser().absolute()
+        home.exists()
+    except (RuntimeError, ValueError) as error:  # an unknown ~user, a NUL
+        raise StoreError(f"{str(path)!r} is not the name of a folder: {error}", _HINT) from error
     with guarded(home):
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not os.access(home, os.W_OK | os.X_OK):

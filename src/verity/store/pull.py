@@ -85,7 +85,7 @@ def pull(
 def _source_of(entry: Entry) -> tuple[str, Source]:
     override = os.environ.get("VERITY_MODEL")
     if override:
-        return override, LocalFile(Path(override).expanduser())
+        return override, LocalFile(Path(override))
     source = parse(entry.source)
     assert not isinstance(source, Entry)
     return entry.source, source

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from verity.engines.engine import Message
+from verity.engines.engine import ROLES, Message
 from verity.engines.numerics import Numerics
+from verity.engines.output import MAX_STOP_BYTES, MAX_STOPS
 from verity.errors import FormatError, UsageError
 from verity.sampling.parameters import SamplingParameters
 from verity.statements.receipt import FINISHES, INPUT_PREFIX, convert_field, input_field
-from verity.statements.strict import decode_hex
-from verity.verify.replay import Claim, ModelName
+from verity.statements.strict import canonical, decode_hex
+from verity.verify.replay import CannotReplay, Claim, ModelName, Template
 
 _T = TypeVar("_T")
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?Z", re.ASCII)
+
+UNUSED: dict[str, Any] = {
+    "adapters": [],
+    "batch": None,
+    "grammar": None,
+    "normalisation": None,
+    "output/segments": None,
+    "output/tool_calls": [],
+    "pooling": None,
+    "previous_turn": None,
+    "request": None,
+    "retention": None,
+    "tools": [],
+}
+"""Fields that later versions fill, with the value that says that their feature is not in use."""
 
 
 class TokenRoot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,7 +47,7 @@ class Nonce(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Field ``nonce``: the bytes (hex) and who chose them, by the device's word: ``device`` or ``caller``."""
 
     hex: str
-    chosen_by: str
+    chosen_by: Literal["device", "caller"]
 
 
 class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,6 +90,8 @@ class Fields:
         messages = [self.read(input_field(i), Message) for i in range(len(names))]
         if any(m.type != "text" for m in messages):
             raise FormatError("this receipt has inputs that are not text, which this version cannot replay")
+        if any(m.role not in ROLES for m in messages):
+            raise FormatError("this receipt has a message of an unknown role")
         return messages
 
     def parameters(self) -> SamplingParameters:
@@ -81,27 +101,50 @@ class Fields:
         except UsageError as error:
             raise FormatError(f"the receipt's sampling is not possible: {error}") from error
 
+    def stops(self) -> list[str]:
+        """The stop strings. Raises Withheld, FormatError."""
+        stops = self.read("limits/stops", list[str])
+        if len(stops) > MAX_STOPS or not all(0 < len(stop.encode()) <= MAX_STOP_BYTES for stop in stops):
+            raise FormatError(f"a receipt has at most {MAX_STOPS} stop strings of 1 to {MAX_STOP_BYTES} bytes")
+        return stops
+
+    def _time(self, field: str) -> None:
+        if not _TIME.fullmatch(self.read(field, str)):
+            raise FormatError(f"field {field!r} is not a time in UTC (RFC 3339)")
+
+    def _check_simple(self) -> None:
+        """Fields of later versions' features must stand exactly as the specification says for none."""
+        for field, nothing in UNUSED.items():
+            if canonical(self.value(field)) != canonical(nothing):
+                raise CannotReplay(f"this receipt uses {field!r}, which this version cannot replay")
+
     def claim(self, tokens: list[int], pieces: list[bytes]) -> Claim:
-        """What replay needs. Raises Withheld, FormatError."""
-        for field in ("adapters", "grammar", "tools", "batch", "pooling", "normalisation", "output/tool_calls"):
-            if self.value(field):
-                raise FormatError(f"this receipt uses {field!r}, which this version cannot replay")
+        """What replay needs. Raises Withheld, CannotReplay, FormatError."""
+        self._check_simple()
+        self._time("time/started")
+        self._time("time/finished")
         decode_hex(self.read("seed", str), 32, "seed")
+        model, template = self.read("model", ModelName), self.read("template", Template)
+        decode_hex(model.blake3, 32, "model's BLAKE3 digest")
+        if template.clock is not None and not _TIME.fullmatch(template.clock):
+            raise FormatError("the template's clock is not a time in UTC (RFC 3339)")
+        if self.read("limits/max_tokens", int) < 1:
+            raise FormatError("the receipt asks for less than one token")
         finish = self.read("output/finish", str)
         if finish not in FINISHES:
             raise FormatError(f"the receipt ends by {finish!r}, which this version does not know")
         return Claim(
-            model=self.read("model", ModelName),
+            model=model,
             engine=self.read("engine", dict[str, Any]),
             tokenizer=self.read("tokenizer", dict[str, Any]),
             context=self.read("context", dict[str, Any]),
-            template=self.read("template", dict[str, Any]),
+            template=template,
             numerics=self.read("numerics", Numerics),
             messages=self.messages(),
             prompt_tokens=self.read("prompt_tokens", list[int]),
             parameters=self.parameters(),
             max_tokens=self.read("limits/max_tokens", int),
-            stops=self.read("limits/stops", list[str]),
+            stops=self.stops(),
             seed=self.read("seed", str),
             tokens=tokens,
             pieces=pieces,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from verity.engines.output import MAX_PIECE_BYTES
 from verity.errors import FormatError, ProofError
 from verity.log.tree import check_inclusion, hash_leaf, root_of
 from verity.statements.bundle import Bundle, Disclosure, TokenOpening
@@ -36,7 +37,6 @@ class Opened(NamedTuple):
 def open_fields(bundle: Bundle, intent: Statement, result: Statement) -> Opened:
     """Step 5. Every opened field, and every field's absence, must be what the two statements committed to."""
     nothing = Fields({})
-    shown = _shown(intent, result)
     if not isinstance(bundle.disclosure, Disclosure):
         sentence = "The bundle has no disclosure: the receipt alone says nothing about content."
         return Opened(Check("disclosure", "not made", sentence), nothing, None)
@@ -48,7 +48,8 @@ def open_fields(bundle: Bundle, intent: Statement, result: Statement) -> Opened:
         _check_list("result", disclosure.result, receipt_id, result, RESULT)
         _check_seed_fields(disclosure)
         _check_apart(disclosure)
-        _check_shown(shown, lines, receipt_id)
+        _check_shown(intent, disclosure.intent)
+        _check_shown(result, disclosure.result)
         fields = Fields(
             {line.field: line.value for line in lines if line.opened},
             frozenset(line.field for line in lines if not line.opened),
@@ -58,10 +59,6 @@ def open_fields(bundle: Bundle, intent: Statement, result: Statement) -> Opened:
         sentence = f"The disclosure is not what the receipt committed to: {error}."
         return Opened(Check("disclosure", "failed", sentence), nothing, None)
     return Opened(_summary(fields, disclosure.tokens, tokens), fields, tokens)
-
-
-def _shown(intent: Statement, result: Statement) -> list[Opening]:
-    return [*intent.predicate.shown, *result.predicate.shown]
 
 
 def _check_list(part: str, lines: list[Opening], receipt_id: bytes, statement: Statement, kind: str) -> None:
@@ -95,10 +92,11 @@ def _check_apart(disclosure: Disclosure) -> None:
         raise FormatError("the inputs are not numbered from 0000 without a gap")
 
 
-def _check_shown(shown: list[Opening], lines: list[Opening], receipt_id: bytes) -> None:
-    """What the receipt shows in clear must be what it committed to."""
+def _check_shown(statement: Statement, lines: list[Opening]) -> None:
+    """What a statement shows in clear must be what it committed to."""
+    receipt_id = statement.predicate.id_bytes()
     commitments = {line.field: line.commit(receipt_id) for line in lines}
-    for opening in shown:
+    for opening in statement.predicate.shown:
         if not opening.opened or commitments.get(opening.field) != opening.commit(receipt_id):
             raise FormatError(f"the receipt shows a field {opening.field!r} that it did not commit to")
 
@@ -114,14 +112,7 @@ def _check_tokens(tokens: list[TokenOpening], fields: Fields, receipt_id: bytes)
     root = decode_hex(tree.root, 32, "root of the output's tokens")
     if [t.index for t in tokens] != sorted({t.index for t in tokens}):
         raise FormatError("the opened tokens are not in order, or one stands twice")
-    leaves = [
-        hash_leaf(
-            commit_token(
-                receipt_id, t.index, decode_salt(t.salt), _token_id(t), decode_base64(t.piece, "token's bytes")
-            )
-        )
-        for t in tokens
-    ]
+    leaves = [_leaf(receipt_id, t) for t in tokens]
     if len(tokens) == tree.count:
         if root_of(leaves) != root or (tokens and tokens[-1].index != tree.count - 1):
             raise FormatError("the output's tokens are not those that were committed to")
@@ -132,10 +123,14 @@ def _check_tokens(tokens: list[TokenOpening], fields: Fields, receipt_id: bytes)
     return None
 
 
-def _token_id(opening: TokenOpening) -> int:
+def _leaf(receipt_id: bytes, opening: TokenOpening) -> bytes:
+    """The leaf hash that one opened token stands for. Raises FormatError."""
     if not 0 <= opening.id < 1 << 32 or not 0 <= opening.index < 1 << 32:
         raise FormatError("a token's id or index is out of range")
-    return opening.id
+    piece = decode_base64(opening.piece, "token's bytes")
+    if len(piece) > MAX_PIECE_BYTES:
+        raise FormatError(f"a token stands for at most {MAX_PIECE_BYTES:,} bytes")
+    return hash_leaf(commit_token(receipt_id, opening.index, decode_salt(opening.salt), opening.id, piece))
 
 
 def _summary(fields: Fields, opened: list[TokenOpening], whole: list[TokenOpening] | None) -> Check:
@@ -160,7 +155,7 @@ def output(fields: Fields, tokens: list[TokenOpening] | None) -> Check:
     count = len(tokens)
     said = {"tokens": count, "finish": finish}
     if finish == "stop":
-        stops = [s.encode() for s in fields.read("limits/stops", list[str])]
+        stops = [s.encode() for s in fields.stops()]
         ends = [at for s in stops if (at := spelled.find(s)) >= 0]
         if not ends:
             return Check(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from verity.engines.engine import Message
 from verity.sampling.noise import derive_seed
-from verity.statements.receipt import INTENT_FIELDS, RESULT_FIELDS, SEED_FIELDS, Statement
+from verity.statements.receipt import INPUT_PREFIX, INTENT_FIELDS, RESULT_FIELDS, SEED_FIELDS, Statement
+from verity.statements.strict import canonical
 from verity.verify.claims import Choice, Fields, Nonce
-from verity.verify.policy import Policy
+from verity.verify.policy import Expected, Policy
 from verity.verify.replay import ModelName
 from verity.verify.report import Check
 
@@ -21,7 +21,7 @@ _NONCE = re.compile(r"([0-9a-f]{2}){16,64}", re.ASCII)
 
 GRINDING_HANDLES = frozenset(
     f for f in INTENT_FIELDS if f.startswith(("sampling/", "limits/"))
-) | {"inputs/0000", "model", "numerics", "template", "adapters", "grammar", "tools", "context", "choice"}  # fmt: skip
+) | {"inputs/0000", "model", "numerics", "template", "adapters", "tools", "context", "choice"}  # fmt: skip
 """What a device could still vary, with the nonce in hand, until it likes the answer. seed-origin needs all pinned."""
 
 
@@ -52,29 +52,33 @@ def engine(fields: Fields) -> Check:
     return Check("engine", "passed", f"The receipt names the engine {name} ({said.get('version')}).", said)
 
 
-def model(fields: Fields, policy: Policy) -> Check:
+def model(fields: Fields, policy: Policy, expected: str | None) -> Check:
     """Step 8."""
     said = fields.read("model", ModelName)
     evidence = {"name": said.name, "blake3": said.blake3, "sha256": said.sha256}
-    if not policy.trust.models:
+    wanted = [digests for digests in (policy.trust.models, [expected] if expected else []) if digests]
+    if not wanted:
         sentence = f"The receipt names {said.name} ({said.blake3[:16]}…); say which model you expect with --model."
         return Check("model", "not made", sentence, evidence)
-    if not {said.blake3, said.sha256} & set(policy.trust.models):
-        return Check(
-            "model", "failed", f"The model is {said.name} ({said.blake3[:16]}…), not the expected one.", evidence
-        )
+    if not all({said.blake3, said.sha256} & set(digests) for digests in wanted):
+        sentence = f"The model is {said.name} ({said.blake3[:16]}…), not the expected one."
+        return Check("model", "failed", sentence, evidence)
     return Check("model", "passed", f"The receipt names the expected model, {said.name}.", evidence)
 
 
-def prompt(fields: Fields, expected: str | None) -> Check:
-    """Step 9."""
-    if expected is None:
+def prompt(fields: Fields, expected: Expected) -> Check:
+    """Step 9. The prompt and, if one is named, the system message must be all that the model was given."""
+    if expected.prompt is None and expected.system is None:
         return Check("prompt", "not made", "No prompt was given to compare with.")
-    *before, last = fields.messages() or [Message("", "")]
-    if last.role != "user" or last.content != expected:
-        return Check("prompt", "failed", "The receipt is for another prompt than the one given.")
-    context = f", after {len(before)} other messages that are disclosed" if before else ""
-    return Check("prompt", "passed", f"The prompt is the one given{context}.", {"messages_before": len(before)})
+    messages = [(m.role, m.content) for m in fields.messages()]
+    wanted = [("system", expected.system)] if expected.system is not None else []
+    wanted += [("user", expected.prompt)] if expected.prompt is not None else messages[len(wanted) :]
+    if messages == wanted:
+        return Check("prompt", "passed", "The prompt is the one given, and there is no other message.")
+    if messages[-1:] == wanted[-1:]:
+        sentence = f"The prompt is the one given, but {len(messages) - 1} other messages stand before it"
+        return Check("prompt", "failed", f"{sentence}; name a system message with --system.")
+    return Check("prompt", "failed", "The receipt is for another prompt than the one given.")
 
 
 def nonce(fields: Fields, expected: str | None) -> Check:
@@ -86,11 +90,12 @@ def nonce(fields: Fields, expected: str | None) -> Check:
     seed = derive_seed(bytes.fromhex(said.hex), choice.index).hex()
     if seed != fields.read("seed", str):
         return Check("nonce", "failed", "The seed does not follow from the nonce.")
+    answers = f" This is answer {choice.index} of {choice.of} to one request." if choice.of > 1 else ""
     if expected is None:
-        return Check("nonce", "passed", "The seed follows from the nonce in the disclosure.")
+        return Check("nonce", "passed", f"The seed follows from the nonce in the disclosure.{answers}")
     if said.hex != expected.lower():
         return Check("nonce", "failed", "The nonce is not the one given.")
-    return Check("nonce", "passed", "The seed follows from the nonce that was given.")
+    return Check("nonce", "passed", f"The seed follows from the nonce that was given.{answers}")
 
 
 def seed_origin(fields: Fields, policy: Policy, expected: str | None) -> Check:
@@ -99,26 +104,35 @@ def seed_origin(fields: Fields, policy: Policy, expected: str | None) -> Check:
         return Check("seed-origin", "not made", "The prover could choose: no nonce of the verifier's own was given.")
     if fields.read("nonce", Nonce).hex != expected.lower():
         return Check("seed-origin", "failed", "The nonce is not the one given, so the prover chose the randomness.")
-    loose = sorted(GRINDING_HANDLES - set(policy.pin))
-    loose += sorted(f for f in fields.names() if f.startswith("inputs/") and f not in policy.pin and f not in loose)
+    handles = GRINDING_HANDLES | {f for f in fields.names() if f.startswith(INPUT_PREFIX)}
+    loose = sorted(handles - set(policy.pin))
     if loose:
-        sentence = (
-            f"The nonce is yours, but the prover could still vary what the policy does not pin: {', '.join(loose)}."
-        )
+        sentence = f"The nonce is yours, but the prover could vary what the policy does not pin: {', '.join(loose)}."
         return Check("seed-origin", "not made", sentence, {"not_pinned": loose})
+    if pinned(fields, policy).status != "passed":
+        return Check(
+            "seed-origin", "failed", "The nonce is yours, but the request is not the one that the policy pins."
+        )
     return Check("seed-origin", "passed", "The nonce and every field of the request are the verifier's own.")
 
 
 def pinned(fields: Fields, policy: Policy) -> Check:
-    """Step 12."""
+    """Step 12. Raises Withheld for a pinned field that was not disclosed."""
     if not policy.pin:
         return Check("pinned", "not made", "The policy pins no field.")
     for field, value in policy.pin.items():
         said = fields.value(field)
-        if said != value or isinstance(said, bool) != isinstance(value, bool):
+        if canonical(_without_nulls(said)) != canonical(_without_nulls(value)):
             sentence = f"The receipt has {field} = {said!r}, and the policy pins it to {value!r}."
             return Check("pinned", "failed", sentence, {"field": field})
     return Check("pinned", "passed", f"All {len(policy.pin)} pinned fields have their values.")
+
+
+def _without_nulls(value: Any) -> Any:
+    """TOML has no null: a pinned table leaves out the members that are null in the receipt."""
+    if isinstance(value, dict):
+        return {name: member for name, member in value.items() if member is not None}
+    return value
 
 
 def numerics(fields: Fields, policy: Policy) -> Check:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from verity.errors import FormatError, LogError, ProofError
 from verity.log.checkpoint import Checkpoint, open_checkpoint
 from verity.log.tree import check_inclusion, hash_leaf
@@ -17,7 +19,7 @@ from verity.verify.report import Check
 def in_the_log(bundle: Bundle, intent: Statement, result: Statement, device: str) -> Check:
     """Step 3. Raises VerityError with the reason when it does not hold."""
     checkpoint = open_checkpoint(bundle.log.checkpoint, parse_key(device))
-    if not checkpoint.origin.startswith(f"verity/{device}/"):
+    if not re.fullmatch(rf"verity/{device}/(0|[1-9][0-9]{{0,8}})", checkpoint.origin, re.ASCII):
         raise LogError("the checkpoint is of a log that is not this device's")
     for name, envelope, proof, statement in (
         ("intent", bundle.receipt.intent, bundle.log.intent, intent),

@@ -11,7 +11,7 @@
     numerics = ["<fingerprint>"]            # receipts that claim other numerics are refused
 
     [pin]                                   # disclosed fields that must have exactly this value
-    "sampling/temperature" = 0.8
+    "sampling/temperature" = 0.8            # TOML has no null: leave out the members of a table that are null
 
 A bundle's own key is never trusted for being in the bundle.
 """
@@ -35,7 +35,7 @@ CHECKS = (
 """Every check that a policy may name. The last five come with later versions: until then they are `not made`."""
 
 DEFAULT_CHECKS = ("receipt", "signed", "logged", "intent", "disclosure", "output", "engine", "replayed-exact")
-_MAX_POLICY = 1 << 20
+_MAX_POLICY = 1 << 16
 
 
 class _Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,7 +52,7 @@ class _Accept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """See the module. ``without_replay`` drops the replay from what is required."""
+    """See the module."""
 
     trust: _Trust = _Trust()
     require: _Require = _Require()
@@ -66,15 +66,34 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if unknown:
             raise UsageError(f"the policy requires an unknown check: {unknown[0]}", f"known: {', '.join(CHECKS)}")
 
-    def trusting(self, device: str | None, model: str | None) -> Policy:
-        """The same policy with one more trusted device and model."""
-        devices = [*self.trust.devices, *([device] if device else [])]
-        models = [*self.trust.models, *([model] if model else [])]
-        return msgspec.structs.replace(self, trust=_Trust(devices=devices, models=models))
+    def required(self, expected: Expected, *, replay: bool) -> list[str]:
+        """The checks that must pass: those required, and one for everything that policy or caller name.
 
-    def without_replay(self) -> Policy:
-        kept = [c for c in self.require.checks if not c.startswith("replayed")]
-        return msgspec.structs.replace(self, require=_Require(checks=kept))
+        What somebody asked for and the bundle withholds must not pass for being left out.
+        """
+        named = {
+            "signed": self.trust.devices or expected.device,
+            "model": self.trust.models or expected.model,
+            "prompt": expected.prompt is not None or expected.system is not None,
+            "nonce": expected.nonce,
+            "pinned": self.pin,
+            "numerics": self.accept.numerics,
+        }
+        wanted = {*self.require.checks, *(name for name, value in named.items() if value)}
+        return [name for name in CHECKS if name in wanted and (replay or not name.startswith("replayed"))]
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """What the caller names beside the policy; where both name something, both must hold.
+
+    ``device`` is a key (64 hex digits), ``model`` a BLAKE3 or SHA-256 digest, ``nonce`` hex, as the caller issued it.
+    """
+
+    device: str | None = None
+    model: str | None = None
+    prompt: str | None = None
+    system: str | None = None
+    nonce: str | None = None
 
 
 def read_policy(path: Path) -> Policy:

@@ -28,6 +28,14 @@ class ModelName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: int
 
 
+class Template(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Field ``template``: the chat template's digest and arguments. ``clock`` is RFC 3339, null if not asked for."""
+
+    add_generation_prompt: bool
+    clock: str | None
+    sha256: str
+
+
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a receipt says that replay needs, taken from fields whose commitments hold."""
 
@@ -35,7 +43,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     engine: dict[str, Any]
     tokenizer: dict[str, Any]
     context: dict[str, Any]
-    template: dict[str, Any]
+    template: Template
     numerics: Numerics
     messages: list[Message]
     prompt_tokens: list[int]
@@ -48,10 +56,13 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     finish: str
 
-    @property
-    def clock(self) -> str | None:
-        clock = self.template.get("clock")
-        return clock if isinstance(clock, str) else None
+
+class CannotReplay(Exception):
+    """Why a replay could not be made, in one sentence; ``hint`` says what to do."""
+
+    def __init__(self, sentence: str, hint: str = "") -> None:
+        super().__init__(sentence)
+        self.hint = hint
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -62,16 +73,26 @@ class Outcome(msgspec.Struct, frozen=True):
     evidence: dict[str, Any] = {}
 
 
+class Replayed(msgspec.Struct, frozen=True):
+    """What a replayer measured here, and what came out; ``outcome`` is None when the fingerprints differ."""
+
+    numerics: Numerics
+    engine: dict[str, Any]
+    outcome: Outcome | None
+
+
 def replay(engine: Engine, claim: Claim, progress: Callable[[int, int], None] | None = None) -> Outcome:
-    """Re-run ``claim`` on ``engine``. Raises EngineError when the model cannot be run on it."""
+    """Re-run ``claim`` on ``engine``. Raises EngineError when the model cannot be run, CannotReplay without tokens."""
     engine.reset()
     wrong = _prompt_differs(engine, claim) or _impossible(engine, claim)
     if wrong is not None:
         return wrong
+    if not claim.tokens:
+        raise CannotReplay("the answer was cut off before its first token: there is nothing to replay")
     sampler = Sampler(claim.parameters, bytes.fromhex(claim.seed), claim.prompt_tokens)
     output = Output(claim.max_tokens, claim.stops)
     sequence = [*claim.prompt_tokens, *claim.tokens[:-1]]
-    rows = engine.advance_all(sequence, skip=len(claim.prompt_tokens) - 1) if claim.tokens else iter(())
+    rows = engine.advance_all(sequence, skip=len(claim.prompt_tokens) - 1)
     for position, (token, logits) in enumerate(zip(claim.tokens, rows, strict=True)):
         if output.finish is not None:
             return _differs(f"the answer was over after {position} tokens ({output.finish}), yet it goes on")
@@ -88,11 +109,14 @@ def replay(engine: Engine, claim: Claim, progress: Callable[[int, int], None] | 
 
 def _prompt_differs(engine: Engine, claim: Claim) -> Outcome | None:
     """The prompt's tokens must follow from the messages by the model's own template and tokenizer."""
-    if engine.template_digest != claim.template.get("sha256"):
+    template = claim.template
+    if engine.template_digest != template.sha256:
         return _differs("the receipt names another chat template than the model's own")
+    if engine.template_clock != (template.clock is not None) or not template.add_generation_prompt:
+        return _differs("the receipt names other arguments of the chat template than the engine gives it")
     if engine.tokenizer != claim.tokenizer:
         return _differs("the receipt names another tokenizer than the model's own")
-    if engine.tokenize(engine.render(claim.messages, claim.clock)) != claim.prompt_tokens:
+    if engine.tokenize(engine.render(claim.messages, template.clock)) != claim.prompt_tokens:
         return _differs("the prompt's tokens do not follow from the disclosed messages")
     return None
 
@@ -124,7 +148,8 @@ def _token_differs(engine: Engine, position: int, claimed: int, best: int, margi
 
 
 def _ending_differs(output: Output, claim: Claim) -> Outcome | None:
-    if claim.finish not in ("cancelled", "error") and output.finish != claim.finish:
+    cut_off = claim.finish in ("cancelled", "error")
+    if (output.finish is not None) if cut_off else (output.finish != claim.finish):
         seen = output.finish or "not over"
         return _differs(f"the receipt says that the answer ended by {claim.finish!r}, the replay says {seen!r}")
     if output.text != claim.text:

@@ -24,34 +24,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import msgspec
-
-from verity.engines.numerics import Numerics
 from verity.errors import FormatError, SignatureError, VerityError
 from verity.statements.bundle import Bundle
 from verity.statements.receipt import INTENT, RESULT, Statement, read_statement
 from verity.statements.strict import decode_base64
 from verity.verify import content, expectations, logged
 from verity.verify.claims import Withheld
-from verity.verify.policy import Policy
-from verity.verify.replay import Claim, Outcome
+from verity.verify.policy import Expected, Policy
+from verity.verify.replay import CannotReplay, Claim, Replayed
 from verity.verify.report import Check, Report
-
-
-class CannotReplay(Exception):
-    """Why a replay could not be made, in one sentence; ``hint`` says what to do."""
-
-    def __init__(self, sentence: str, hint: str = "") -> None:
-        super().__init__(sentence)
-        self.hint = hint
-
-
-class Replayed(msgspec.Struct, frozen=True):
-    """What a replayer measured here, and what came out; ``outcome`` is None when the fingerprints differ."""
-
-    numerics: Numerics
-    engine: dict[str, Any]
-    outcome: Outcome | None
 
 
 class Replayer(Protocol):
@@ -59,18 +40,11 @@ class Replayer(Protocol):
         """Replay ``claim`` apart from this process. Raises CannotReplay."""
 
 
-class Expected(msgspec.Struct, frozen=True):
-    """What the caller says beside the policy. ``nonce`` is hex, as the caller issued it."""
-
-    prompt: str | None = None
-    nonce: str | None = None
-
-
 def verify(bundle: Bundle, policy: Policy, expected: Expected, replayer: Replayer | None) -> Report:
     """Make every check that can be made. Raises FormatError when the bundle cannot be read at all."""
     intent, result = _statements(bundle)
     device = bundle.receipt.intent.device()
-    checks = [expectations.known(intent, result), _signed(bundle, policy, device)]
+    checks = [expectations.known(intent, result), _signed(bundle, policy, expected, device)]
     checks.append(_try("logged", lambda: logged.in_the_log(bundle, intent, result, device)))
     checks.append(_try("intent", lambda: logged.intent_before_result(bundle, intent, result)))
     opened = content.open_fields(bundle, intent, result)
@@ -81,10 +55,11 @@ def verify(bundle: Bundle, policy: Policy, expected: Expected, replayer: Replaye
         _replayed(opened, replayer) if trusted else _not_made("replayed-exact", "the disclosure does not hold")
     )
     checks.append(_not_made("replayed-statistical", "this version has no statistical check"))
-    for name in policy.require.checks:
+    required = policy.required(expected, replay=replayer is not None)
+    for name in required:
         if all(c.name != name for c in checks):
             checks.append(_not_made(name, f"this version cannot make the check {name!r}"))
-    return Report(checks=checks, required=list(policy.require.checks), receipt=intent.predicate.id, device=device)
+    return Report(checks=checks, required=required, receipt=intent.predicate.id, device=device)
 
 
 def _statements(bundle: Bundle) -> tuple[Statement, Statement]:
@@ -93,21 +68,21 @@ def _statements(bundle: Bundle) -> tuple[Statement, Statement]:
     return intent, result
 
 
-def _signed(bundle: Bundle, policy: Policy, device: str) -> Check:
+def _signed(bundle: Bundle, policy: Policy, expected: Expected, device: str) -> Check:
     try:
         bundle.receipt.intent.check(device)
         bundle.receipt.result.check(device)
     except (SignatureError, FormatError) as error:
         return Check("signed", "failed", f"A signature does not hold: {error}.")
     evidence = {"device": device}
-    if not policy.trust.devices:
+    wanted = [keys for keys in (policy.trust.devices, [expected.device] if expected.device else []) if keys]
+    if not wanted:
         hint = "name the key you expect with --key, or in the policy"
-        return Check(
-            "signed", "not made", f"The signatures hold, but device {device[:16]}… is unknown: {hint}.", evidence
-        )
-    if device not in policy.trust.devices:
-        expected = ", ".join(f"{d[:16]}…" for d in policy.trust.devices)
-        return Check("signed", "failed", f"Device {device[:16]}… signed this, not the expected {expected}.", evidence)
+        sentence = f"The signatures hold, but device {device[:16]}… is unknown: {hint}."
+        return Check("signed", "not made", sentence, evidence)
+    if not all(device in keys for keys in wanted):
+        named = ", ".join(f"{key[:16]}…" for keys in wanted for key in keys)
+        return Check("signed", "failed", f"Device {device[:16]}… signed this, not the expected {named}.", evidence)
     return Check("signed", "passed", f"Device {device[:16]}… signed the intent and the result.", evidence)
 
 
@@ -117,8 +92,8 @@ def _content_checks(opened: content.Opened, policy: Policy, expected: Expected) 
     steps: list[tuple[str, Callable[[], Check]]] = [
         ("output", lambda: content.output(fields, opened.tokens)),
         ("engine", lambda: expectations.engine(fields)),
-        ("model", lambda: expectations.model(fields, policy)),
-        ("prompt", lambda: expectations.prompt(fields, expected.prompt)),
+        ("model", lambda: expectations.model(fields, policy, expected.model)),
+        ("prompt", lambda: expectations.prompt(fields, expected)),
         ("nonce", lambda: expectations.nonce(fields, expected.nonce)),
         ("seed-origin", lambda: expectations.seed_origin(fields, policy, expected.nonce)),
         ("pinned", lambda: expectations.pinned(fields, policy)),
@@ -155,7 +130,7 @@ def _replayed(opened: content.Opened, replayer: Replayer | None) -> Check:
     except CannotReplay as reason:
         return _not_made(name, str(reason), hint=reason.hint)
     except FormatError as error:
-        return _not_made(name, str(error))
+        return Check(name, "failed", _sentence(str(error)))
     return _judge(name, claim, replayed)
 
 
@@ -173,7 +148,8 @@ def _judge(name: str, claim: Claim, replayed: Replayed) -> Check:
         return _not_made(name, f"{reason}: only a statistical check could be made", **evidence)
     evidence |= outcome.evidence
     if outcome.matches:
-        return Check(name, "passed", outcome.sentence, evidence)
+        by = "" if evidence["same_build"] else " Another build of the engine than the named one did it."
+        return Check(name, "passed", outcome.sentence + by, evidence)
     if not evidence["same_build"]:
         # Equal fingerprints make a mismatch unlikely to be honest, yet no verdict before the named build has been run.
         hint = "the receipt names another build of the engine: replay it with that build before you judge"

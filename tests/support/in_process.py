@@ -1,0 +1,14 @@
+"""The real replay, on the scripted engine, without a process of its own: for tests of what verification makes of it."""
+
+from __future__ import annotations
+
+from verity.engines.scripted import ScriptedEngine
+from verity.verify.replay import Claim, Replayed, replay
+
+REPLY = "Blue light is scattered more than red light."
+
+
+def in_process(claim: Claim) -> Replayed:
+    """A Replayer for receipts of ``ScriptedEngine(REPLY)``."""
+    engine = ScriptedEngine(REPLY)
+    return Replayed(numerics=claim.numerics, engine=engine.description, outcome=replay(engine, claim))
