@@ -60,6 +60,8 @@ def ask(prompt: str, save: str | None, home: str | None, as_json: bool, **option
         except KeyboardInterrupt:
             stream.close()
             _tell(stream.answer, save, as_json)
+            if as_json:
+                sys.exit(Interrupted.exit_code)  # the object that was printed says so: cancelled
             raise Interrupted("interrupted; what was written so far is on record") from None
         _tell(stream.answer, save, as_json)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,12 +84,12 @@ def check(checkpoint: str | None, home: str | None, as_json: bool) -> None:
         size = node.log.size() if not problems else None
     if as_json:
         print_json({"problems": problems, "entries": size})
+        sys.exit(1 if problems else 0)
     if problems:
         raise LogError(
             "the log is not sound: " + "; ".join(problems), "keep the file as evidence and go on in a new home"
         )
-    if not as_json:
-        click.echo(f"{size} entries, every one in its place")
+    click.echo(f"{size} entries, every one in its place")
 
 
 def _read_checkpoint(path: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from verity.cli.terminal import ProgressBars, home_option, json_option, print_json
+from verity.cli.terminal import ProgressBars, home_option, json_option, open_blobs, print_json
 
 
 @click.command()
@@ -23,18 +23,10 @@ def pull(source: str, home: str | None, as_json: bool, **options: Any) -> None:
     hf:OWNER/REPO/FILE, or a file. A download that was cut off goes on where it stopped.
     """
     from verity.store import catalogue
-    from verity.store.blobs import Blobs
-    from verity.store.database import Database
-    from verity.store.home import locate
     from verity.store.pull import pull as fetch
 
-    folder = locate(home)
-    database = Database.open(folder)
-    try:
-        with ProgressBars() as bars:
-            model = fetch(source or catalogue.DEFAULT, Blobs(folder, database), progress=bars, **options)
-    finally:
-        database.close()
+    with open_blobs(home) as blobs, ProgressBars() as bars:
+        model = fetch(source or catalogue.DEFAULT, blobs, progress=bars, **options)
     if as_json:
         print_json(model._asdict())
     else:

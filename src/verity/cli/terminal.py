@@ -1,9 +1,11 @@
-"""What the verbs share: progress bars on stderr and the final JSON object."""
+"""What the verbs share: options, progress bars on stderr, the final JSON object, the device's models."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +14,25 @@ import click
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from verity.store.blobs import Blobs
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one final JSON object.")
 home_option = click.option("--home", type=click.Path(), help="The device's folder, instead of $VERITY_HOME.")
+
+
+@contextmanager
+def open_blobs(home: str | None) -> Iterator[Blobs]:
+    """The models of the device whose home this is."""
+    from verity.store.blobs import Blobs
+    from verity.store.database import Database
+    from verity.store.home import locate
+
+    folder = locate(home)
+    database = Database.open(folder)
+    try:
+        yield Blobs(folder, database)
+    finally:
+        database.close()
 
 
 def print_json(value: Any) -> None:
