@@ -218,7 +218,6 @@ def test_a_dropped_log_entry_is_refused_by_name(bundle: Path, home: Path) -> Non
     as_json = verity("log", "check", "--json", home=home)
     assert as_json.returncode == 1
     assert "entry 1 is missing" in " ".join(json.loads(as_json.stdout)["problems"])
-    assert verity("ask", "Why?", "--model", "scripted", home=home).returncode == 1  # nothing is built on a damaged log
 
 
 @pytest.mark.model
