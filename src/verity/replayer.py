@@ -34,7 +34,8 @@ from verity.verify.replay import CannotReplay, Claim, Replayed, replay
 _MAX_LINE = 1 << 20
 _GIB = 1 << 30
 _PASSED_ON = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG", "LLAMA_CPP_LIB_PATH")
-_READABLE = (sys.prefix, sys.base_prefix, "/usr", "/lib", "/lib64", "/proc", "/sys")
+_SYSTEM = ("/usr", "/lib", "/lib64", "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system")
+_READABLE = (sys.prefix, sys.base_prefix, *_SYSTEM)
 
 
 class _Request(msgspec.Struct, frozen=True):
