@@ -32,6 +32,8 @@ from verity.store.reading import Progress
 from verity.verify.replay import CannotReplay, Claim, Replayed, replay
 
 _MAX_LINE = 1 << 20
+_STEPS = ("measuring numerics", "replaying")
+_MEASURING, _REPLAYING = range(2)
 _GIB = 1 << 30
 _PASSED_ON = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG", "LLAMA_CPP_LIB_PATH")
 _SYSTEM = ("/usr", "/lib", "/lib64", "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system")
@@ -51,7 +53,7 @@ class _Request(msgspec.Struct, frozen=True):
 class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One line from the child: how far it is, what it found, or why it could not."""
 
-    progress: tuple[int, int, str] | None = None
+    progress: tuple[int, int, int] | None = None  # done, total, which of _STEPS
     replayed: Replayed | None = None
     setting: str = ""
     problem: str = ""
@@ -132,7 +134,8 @@ class ProcessReplayer:
                 last = _Line()
                 for last in self._lines(child.stdout):
                     if last.progress is not None and self._progress is not None:
-                        self._progress(*last.progress)
+                        done, total, step = last.progress
+                        self._progress(done, total, _STEPS[step])
                 if last.progress is not None:
                     last = _Line()
             finally:
@@ -148,7 +151,10 @@ class ProcessReplayer:
         """What a process writes that may have been taken over: bounded and strict."""
         while data := stream.readline(_MAX_LINE):
             try:
-                yield load(data, _Line, limit=_MAX_LINE, what="replay's answer")
+                line = load(data, _Line, limit=_MAX_LINE, what="replay's answer")
+                if line.progress is not None and not 0 <= line.progress[2] < len(_STEPS):
+                    raise FormatError("it names a step that there is not")
+                yield line
             except FormatError as error:
                 yield _Line(problem=f"the replay process answered with nonsense: {error}")
                 return
@@ -160,17 +166,17 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         os.killpg(child.pid, signal.SIGKILL)
 
 
-def replay_apart(engine: Engine, request: _Request, tell: Callable[[int, int, str], None]) -> tuple[str, Replayed]:
+def replay_apart(engine: Engine, request: _Request, tell: Callable[[int, int, int], None]) -> tuple[str, Replayed]:
     """The child's work, on a loaded engine: measure the numerics unless they are known, then replay under them."""
     claim = request.claim
     setting = setting_of(engine)
     numerics = request.known.get(setting)
     measured = "" if numerics else setting
     if numerics is None:
-        numerics = measure(engine, lambda done, total: tell(done, total, "measuring numerics"))
+        numerics = measure(engine, lambda done, total: tell(done, total, _MEASURING))
     outcome = None
     if numerics.exact and claim.numerics == numerics:
-        outcome = replay(engine, claim, lambda done, total: tell(done, total, "replaying"))
+        outcome = replay(engine, claim, lambda done, total: tell(done, total, _REPLAYING))
     return measured, Replayed(numerics=numerics, engine=engine.description, outcome=outcome)
 
 
@@ -194,7 +200,7 @@ def main() -> None:
         send(_Line(problem="the replay needs more memory than it is allowed"))
 
 
-def _replay_locked(request: _Request, tell: Callable[[int, int, str], None]) -> tuple[str, Replayed]:
+def _replay_locked(request: _Request, tell: Callable[[int, int, int], None]) -> tuple[str, Replayed]:
     from verity.engines.llama import LlamaEngine, describe_library, library
     from verity.engines.lockdown import lock_down
 
@@ -207,10 +213,7 @@ def _replay_locked(request: _Request, tell: Callable[[int, int, str], None]) -> 
     lock_down(
         memory_bytes=request.memory_bytes,
         cpu_s=request.cpu_s,
-        readable=[
-            Path(request.path),
-            *map(Path, (sys.prefix, sys.base_prefix, "/usr", "/lib", "/lib64", "/proc", "/sys")),
-        ],
+        readable=[Path(request.path), *map(Path, (*filter(None, sys.path), *_READABLE))],
     )
     size = request.claim.context.get("size")
     if not isinstance(size, int) or not 0 < size <= MAX_CONTEXT:
