@@ -149,6 +149,26 @@ def test_a_home_that_cannot_be_written(tmp_path: Path) -> None:
     assert "VERITY_HOME" in run.stderr
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="drops root's capabilities as Linux has them")
+def test_a_read_only_home(home: Path) -> None:
+    """By permission bits, which bind root too once it has given up its capabilities (capset(2), version 3)."""
+    verity("device", home=home)
+    code = (
+        "import ctypes, struct\n"
+        "assert ctypes.CDLL(None).capset(struct.pack('Ii', 0x20080522, 0), bytes(24)) == 0\n"
+        "from verity.cli import main\n"
+        "main()"
+    )
+    home.chmod(0o555)
+    command = [sys.executable, "-B", "-c", code, "ask", "Why?", "--model", "scripted"]
+    environment = {**os.environ, "VERITY_HOME": str(home)}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    home.chmod(0o700)
+    assert run.returncode == 1
+    assert "cannot be written to" in run.stderr
+    assert "VERITY_HOME" in run.stderr
+
+
 def test_a_prompt_longer_than_the_context(home: Path) -> None:
     run = verity("ask", "x" * 9000, "--model", "scripted", home=home)
     assert run.returncode == 2
@@ -223,15 +243,17 @@ def test_a_dropped_log_entry_is_refused_by_name(bundle: Path, home: Path) -> Non
 @pytest.mark.model
 def test_the_real_model_end_to_end(model_home: Path, tmp_path: Path) -> None:
     path = tmp_path / "sky.verity.json"
-    run = verity("ask", "Why is the sky blue?", "--max-tokens", "12", "--threads", "1", "--save", path, home=model_home)
+    asked = ["ask", "Why is the sky blue?", "--max-tokens", "12", "--threads", "1", "--seed-nonce", "ab" * 32]
+    run = verity(*asked, "--save", path, home=model_home)
     assert run.returncode == 0, run.stderr
     assert "bit for bit" in run.stderr
     checked = verity("verify", path, "--threads", "1", "--model", "smollm2-135m-instruct",
                      "--prompt", "Why is the sky blue?", home=model_home)  # fmt: skip
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    changed = path.read_text().replace('"value":"length"', '"value":"end"')
+    changed = json.loads(path.read_text())
+    next(x for x in changed["disclosure"]["result"] if x["field"] == "output/text")["value"] += "!"
     forged = tmp_path / "forged.verity.json"
-    forged.write_text(changed)
+    forged.write_text(json.dumps(changed))
     assert verity("verify", forged, "--no-replay", home=model_home).returncode == 1
 
 
