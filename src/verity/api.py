@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from verity.errors import ModelNotFound, UsageError
+from verity.errors import UsageError
 
 if TYPE_CHECKING:  # imported in the functions instead: `import verity` stays cheap
+    from verity.engines.numerics import NumericsStore
     from verity.node import Node
     from verity.statements.bundle import Bundle
     from verity.store.blobs import Blobs
@@ -57,15 +60,11 @@ def verify(
     replay    run the model again (in a process of its own); the model must be in this device's store
     replayer  makes the replay instead, for other engines
 
-    The device of ``home`` trusts itself. Raises FormatError when there is nothing to check, UsageError, StoreError.
+    The device of ``home`` trusts itself. Without a replay nothing is written, and no home is needed.
+    Raises FormatError when there is nothing to check, UsageError, StoreError.
     """
-    from verity.engines.numerics import NumericsStore
-    from verity.replayer import ProcessReplayer
     from verity.statements.keys import parse_key
-    from verity.store.blobs import Blobs
     from verity.store.bundles import read_bundle
-    from verity.store.database import Database
-    from verity.store.home import locate
     from verity.verify.policy import Expected, Policy, read_policy
     from verity.verify.verifier import verify as verify_bundle
 
@@ -75,45 +74,51 @@ def verify(
         parse_key(key)
     if nonce is not None and not re.fullmatch(r"([0-9a-fA-F]{2}){16,64}", nonce):
         raise UsageError("a nonce is 16 to 64 bytes in hexadecimal", "give the one you handed out")
+    device = key or _itself(home, rules, bundle)
+    expected = Expected(device=device, model=_digest_of(model, home), prompt=prompt, system=system, nonce=nonce)
+    if not replay or replayer is not None:
+        return verify_bundle(bundle, rules, expected, replayer if replay else None)
+    with _store(home) as (blobs, numerics):
+        from verity.replayer import ProcessReplayer
+
+        apart = ProcessReplayer(blobs, numerics, threads=threads, progress=progress)
+        return verify_bundle(bundle, rules, expected, apart)
+
+
+@contextlib.contextmanager
+def _store(home: str | os.PathLike[str] | None) -> Iterator[tuple[Blobs, NumericsStore]]:
+    from verity.engines.numerics import NumericsStore
+    from verity.store.blobs import Blobs
+    from verity.store.database import Database
+    from verity.store.home import locate
+
     folder = locate(home)
     database = Database.open(folder)
     try:
-        blobs = Blobs(folder, database)
-        expected = Expected(
-            device=key or _itself(folder, rules, bundle),
-            model=_digest_of(model, blobs),
-            prompt=prompt,
-            system=system,
-            nonce=nonce,
-        )
-        if not replay:
-            replayer = None
-        elif replayer is None:
-            replayer = ProcessReplayer(blobs, NumericsStore(database), threads=threads, progress=progress)
-        return verify_bundle(bundle, rules, expected, replayer)
+        yield Blobs(folder, database), NumericsStore(database)
     finally:
         database.close()
 
 
-def _itself(home: Path, rules: Policy, bundle: Bundle) -> str | None:
+def _itself(home: str | os.PathLike[str] | None, rules: Policy, bundle: Bundle) -> str | None:
     """This device's own name, when nobody else is named and it signed this; verifying never makes a key."""
     from verity.identity.device_key import KEY_FILE, DeviceKey
+    from verity.store.home import find
 
-    if rules.trust.devices or not (home / KEY_FILE).exists():
+    folder = find(home)
+    if rules.trust.devices or not (folder / KEY_FILE).exists():
         return None
-    own = DeviceKey.load(home).id
+    own = DeviceKey.load(folder).id
     return own if own == bundle.receipt.intent.device() else None
 
 
-def _digest_of(model: str | None, blobs: Blobs) -> str | None:
+def _digest_of(model: str | None, home: str | os.PathLike[str] | None) -> str | None:
     from verity.store import catalogue
 
     if model is None or _DIGEST.fullmatch(model):
         return model
-    try:
-        return blobs.resolve(model)[1].blake3
-    except ModelNotFound:
-        known = catalogue.find(model)
-        if known is None:
-            raise
+    known = catalogue.find(model)
+    if known is not None:  # the catalogue's names mean its digests everywhere
         return known.blake3
+    with _store(home) as (blobs, _):
+        return blobs.resolve(model)[1].blake3

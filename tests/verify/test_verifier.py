@@ -259,3 +259,11 @@ def _cached_bundle(factory: pytest.TempPathFactory) -> tuple[Path, bytes, str]:
             bundle = node.ask("Why is the sky blue?", max_tokens=12).bundle
             _CACHE.append((home, bundle.encode(), node.key.id))
     return _CACHE[0]
+
+
+def test_without_a_replay_no_home_is_needed(bundle: Bundle, scripted: Node, tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    report = verity.verify(bundle, key=scripted.key.id, model="smollm2-135m-instruct", home=nowhere, replay=False)
+    assert report.check("signed").status == "passed"
+    assert report.check("model").status == "failed"  # the script is not that model
+    assert not nowhere.exists()

@@ -15,8 +15,8 @@ from pathlib import Path
 from verity.errors import StoreError
 
 
-def locate(path: str | os.PathLike[str] | None = None) -> Path:
-    """Return the home folder, made if missing. Raises StoreError when it cannot be made or written to."""
+def find(path: str | os.PathLike[str] | None = None) -> Path:
+    """Where the home folder is or would be; nothing is made. Raises StoreError for what cannot name a folder."""
     if path is None:
         path = os.environ.get("VERITY_HOME") or None
     if path is None:
@@ -30,6 +30,12 @@ def locate(path: str | os.PathLike[str] | None = None) -> Path:
         home.exists()
     except (RuntimeError, ValueError) as error:  # an unknown ~user, a NUL
         raise StoreError(f"{str(path)!r} is not the name of a folder: {error}", _HINT) from error
+    return home
+
+
+def locate(path: str | os.PathLike[str] | None = None) -> Path:
+    """Return the home folder, made if missing. Raises StoreError when it cannot be made or written to."""
+    home = find(path)
     with guarded(home):
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not os.access(home, os.W_OK | os.X_OK):
