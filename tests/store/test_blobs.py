@@ -54,7 +54,9 @@ def test_the_empty_blob(blobs: Blobs) -> None:
 
 
 def test_the_right_pins_are_accepted(blobs: Blobs, content: bytes) -> None:
-    put(blobs, content, blake3=blake3(content).hexdigest(), sha256=hashlib.sha256(content).hexdigest().upper())
+    pins = {"blake3": blake3(content).hexdigest(), "sha256": hashlib.sha256(content).hexdigest().upper()}
+    put(blobs, content, **pins)
+    assert blobs.open(pins["blake3"]).sha256 == pins["sha256"].lower()
 
 
 @pytest.mark.parametrize("kind", ["blake3", "sha256"])

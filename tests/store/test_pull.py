@@ -118,7 +118,7 @@ def test_any_text_gives_a_source_or_a_verity_error(spec: str) -> None:
     with contextlib.suppress(VerityError):
         source = specs.parse(spec)
         if not isinstance(source, Entry):
-            specs.model_name(specs.file_name(source) or "m")
+            assert specs.model_name(specs.file_name(source) or "m")
 
 
 def test_a_file_is_copied_and_named(file: Path, blobs: Blobs) -> None:
