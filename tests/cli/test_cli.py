@@ -176,7 +176,8 @@ def test_a_prompt_longer_than_the_context(home: Path) -> None:
     assert "--context" in run.stderr
 
 
-def test_ctrl_c_keeps_what_was_written(home: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_being_stopped_keeps_what_was_written(home: Path, tmp_path: Path, stop: signal.Signals) -> None:
     command = [sys.executable, "-u", "-c", "from verity.cli import main; main()", "ask", "Why?", "--model", "scripted",
                "--temperature", "0", "--save", str(tmp_path / "cut.verity.json")]  # fmt: skip
     with subprocess.Popen(
@@ -184,7 +185,7 @@ def test_ctrl_c_keeps_what_was_written(home: Path, tmp_path: Path) -> None:
     ) as process:
         assert process.stdout is not None
         assert process.stdout.read(4) == "This"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(stop)
         rest, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "on record" in errors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import signal
 import sys
 
 import click
@@ -51,6 +52,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and exit with the code that the outcome has."""
     as_json = "--json" in sys.argv
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # being stopped is an interrupt: the record is kept
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Abort:

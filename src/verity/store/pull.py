@@ -69,6 +69,8 @@ def pull(
     assert not isinstance(source, Entry)
     if isinstance(source, LocalFile):
         origin = os.path.abspath(source.path)
+    elif isinstance(source, Address):
+        origin = origin.partition("?")[0]  # what follows may be somebody's secret, and sources are shown
     file = file_name(source)
     target = normal_name(name or model_name(file or "")) if name or file is not None else None
     pins = pins.with_entry(_reserved(target))
