@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from verity.errors import UsageError
-
 if TYPE_CHECKING:  # imported in the functions instead: `import verity` stays cheap
     from verity.engines.numerics import NumericsStore
     from verity.node import Node
@@ -63,6 +61,7 @@ def verify(
     The device of ``home`` trusts itself. Without a replay nothing is written, and no home is needed.
     Raises FormatError when there is nothing to check, UsageError, StoreError.
     """
+    from verity.sampling.noise import read_nonce
     from verity.statements.keys import parse_key
     from verity.store.bundles import read_bundle
     from verity.verify.policy import Expected, Policy, read_policy
@@ -72,8 +71,8 @@ def verify(
     rules = policy if isinstance(policy, Policy) else read_policy(Path(policy)) if policy is not None else Policy()
     if key is not None:
         parse_key(key)
-    if nonce is not None and not re.fullmatch(r"([0-9a-fA-F]{2}){16,64}", nonce):
-        raise UsageError("a nonce is 16 to 64 bytes in hexadecimal", "give the one you handed out")
+    if nonce is not None:
+        nonce = read_nonce(nonce.lower()).hex()
     device = key or _itself(home, rules, bundle)
     expected = Expected(device=device, model=_digest_of(model, home), prompt=prompt, system=system, nonce=nonce)
     if not replay or replayer is not None:
@@ -93,11 +92,8 @@ def _store(home: str | os.PathLike[str] | None) -> Iterator[tuple[Blobs, Numeric
     from verity.store.home import locate
 
     folder = locate(home)
-    database = Database.open(folder)
-    try:
+    with Database.open(folder) as database:
         yield Blobs(folder, database), NumericsStore(database)
-    finally:
-        database.close()
 
 
 def _itself(home: str | os.PathLike[str] | None, rules: Policy, bundle: Bundle) -> str | None:

@@ -13,22 +13,22 @@ verify(bundle)
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from verity.engines import SCRIPTED
 from verity.engines.engine import Engine, Logits, Message
 from verity.engines.llama import DEFAULT_MICRO_BATCH
 from verity.engines.numerics import Numerics, NumericsStore
 from verity.engines.output import Output
-from verity.engines.scripted import NAME as SCRIPTED
 from verity.errors import UsageError
 from verity.identity.device_key import DeviceKey
 from verity.loader import Loaded, Loader
 from verity.log.device_log import DeviceLog
-from verity.recorder import Begun, Recorder, Token
+from verity.recorder import Begun, Recorder, Token, inspect
 from verity.request import Request, intent_fields, make_request, now
 from verity.sampling.sampler import Sampler
 from verity.statements.bundle import Bundle
@@ -70,7 +70,7 @@ class Stream(Iterator[str]):
     ``cancelled`` or ``error`` with the tokens so far.
     """
 
-    def __init__(self, run: Callable[[Stream], Iterator[str]]) -> None:
+    def __init__(self, run: Callable[[Stream], Generator[str, None, None]]) -> None:
         self.answer: Answer | None = None
         self._pieces = run(self)
 
@@ -79,7 +79,7 @@ class Stream(Iterator[str]):
 
     def close(self) -> None:
         """Cut the answer off here."""
-        getattr(self._pieces, "close", lambda: None)()
+        self._pieces.close()
 
 
 class Node:
@@ -173,23 +173,33 @@ class Node:
         fields = intent_fields(request, loaded.engine, loaded.model, loaded.numerics)
         if unknown := sorted(set(show) - set(fields)):
             raise UsageError(f"there is no field {unknown[0]!r} to show", f"the fields are {', '.join(sorted(fields))}")
-        self._cut_off()
         self._active = Stream(lambda stream: self._run(stream, request, loaded, fields, show))
         return self._active
 
     def _cut_off(self) -> None:
-        """The engine holds one sequence: a new question ends an answer that nobody read to its end."""
         if self._active is not None:
             self._active.close()
         self._active = None
 
     def load(self, model: str = catalogue.DEFAULT) -> Loaded:
-        """Load a model now instead of at the first question. Raises ModelNotFound, DigestMismatch, EngineError."""
+        """Load a model now instead of at the first question. Raises ModelNotFound, DigestMismatch, EngineError.
+
+        An answer that nobody read to its end is cut off: the engine holds one sequence, and may be freed for another.
+        """
+        self._cut_off()
         return self._loader.load(model)
+
+    def check_log(self, old_checkpoint: str | None = None) -> list[str]:
+        """Re-derive the whole log, and return the problems found: none when it is sound.
+
+        With a checkpoint that somebody kept, also whether the log only grew since; raises FormatError or SignatureError
+        when it is no checkpoint of this device.
+        """
+        return self.log.check(old_checkpoint, inspect)
 
     def _run(
         self, stream: Stream, request: Request, loaded: Loaded, fields: dict[str, Any], show: Sequence[str]
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, None]:
         """Intent, tokens, result. However it ends, the result is logged with the tokens so far."""
         begun = self.recorder.begin(fields, show)
         output = Output(request.max_tokens, request.stops)

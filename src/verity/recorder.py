@@ -30,8 +30,18 @@ from verity.statements.commitments import (
     open_all,
 )
 from verity.statements.dsse import Envelope, seal
-from verity.statements.receipt import INTENT, NUMERICS, RESULT, Place, Predicate, make_statement, statement_digest
-from verity.statements.strict import encode_base64
+from verity.statements.receipt import (
+    INTENT,
+    MAX_STATEMENT_BYTES,
+    NUMERICS,
+    RESULT,
+    Place,
+    Predicate,
+    Statement,
+    make_statement,
+    statement_digest,
+)
+from verity.statements.strict import encode_base64, load
 from verity.store.database import Database
 
 KIND = "generation"
@@ -155,6 +165,25 @@ class Recorder:
             log=LogPart(checkpoint=checkpoint, intent=proof(first, intent.salt), result=proof(second, result.salt)),
             disclosure=_disclose(secret, private),
         )
+
+
+def read_entry(stored: Stored) -> tuple[Envelope, Statement]:
+    """What stands behind an entry of the log. Raises FormatError when its envelope is damaged."""
+    envelope = load(stored.envelope, Envelope, limit=2 * MAX_STATEMENT_BYTES, what="log entry")
+    return envelope, load(envelope.payload_bytes(), Statement, limit=MAX_STATEMENT_BYTES, what="statement")
+
+
+def inspect(stored: Stored, place: Place) -> str | None:
+    """What the log itself cannot know: that the envelope is the one behind the entry, and says where it stands.
+
+    Returns the problem, if there is one. Raises FormatError, which the log's check reports likewise.
+    """
+    envelope, statement = read_entry(stored)
+    if envelope.log_entry(stored.salt) != stored.entry:
+        return f"entry {stored.index} is not the digest of its envelope"
+    if statement.predicate.log != place:
+        return f"entry {stored.index} says that it stands elsewhere: an entry before it was dropped, put in or moved"
+    return None
 
 
 def _keep_new(receipt_id: bytes, secret: bytes, fields: Mapping[str, Any]) -> Callable[[sqlite3.Connection, int], None]:

@@ -22,8 +22,9 @@ from typing import IO
 
 import msgspec
 
+from verity.engines import LLAMA
 from verity.engines.engine import Engine
-from verity.engines.llama import DEFAULT_MICRO_BATCH, MAX_CONTEXT, NAME
+from verity.engines.llama import DEFAULT_MICRO_BATCH, MAX_CONTEXT
 from verity.engines.numerics import Numerics, NumericsStore, measure, setting_of
 from verity.errors import FormatError, ModelNotFound, VerityError
 from verity.statements.strict import canonical, load
@@ -105,7 +106,7 @@ class ProcessReplayer:
 
     def _blob(self, claim: Claim) -> Blob:
         """The model's file. Raises CannotReplay, and FormatError when the receipt contradicts the file."""
-        if claim.engine.get("name") != NAME:
+        if claim.engine.get("name") != LLAMA:
             raise CannotReplay(f"no replay is made of the engine {claim.engine.get('name')!r}")
         try:
             blob = self._blobs.open(claim.model.blake3)

@@ -13,12 +13,11 @@ from verity.engines.engine import ROLES, Engine, Message
 from verity.engines.numerics import Numerics
 from verity.engines.output import MAX_STOP_BYTES, MAX_STOPS
 from verity.errors import ContextOverflow, UsageError
-from verity.sampling.noise import derive_seed
+from verity.sampling.noise import derive_seed, read_nonce
 from verity.sampling.parameters import SamplingParameters
 from verity.statements.receipt import input_field
 
 DEFAULT_MAX_TOKENS = 256
-MIN_NONCE, MAX_NONCE = 16, 64
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,8 +56,8 @@ def make_request(
         raise UsageError(f"stops is a list of at most {MAX_STOPS} strings", "put a single one in a list too")
     if not all(0 < len(_encoded(stop, "a stop string")) <= MAX_STOP_BYTES for stop in stops):
         raise UsageError(f"a stop string has 1 to {MAX_STOP_BYTES} bytes", "leave empty ones out")
-    if nonce is not None and not (isinstance(nonce, bytes) and MIN_NONCE <= len(nonce) <= MAX_NONCE):
-        raise UsageError(f"a nonce is {MIN_NONCE} to {MAX_NONCE} bytes", "32 random bytes are a good one")
+    if nonce is not None:
+        read_nonce(nonce.hex() if isinstance(nonce, bytes) else "")
     clock = now() if engine.template_clock else None
     prompt_tokens = engine.tokenize(engine.render(messages, clock))
     return Request(

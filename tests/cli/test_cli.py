@@ -52,6 +52,12 @@ def test_ask_streams_the_answer_and_names_the_receipt(home: Path) -> None:
     assert run.stderr.count("\n") == 1
 
 
+def test_a_prompt_on_stdin_is_refused_rather_than_cut(home: Path) -> None:
+    run = verity("ask", "-", "--model", "scripted", home=home, stdin="x" * ((16 << 20) + 1))
+    assert run.returncode == 2
+    assert "larger than 16,777,216 bytes" in run.stderr
+
+
 def test_ask_json_is_one_object(home: Path, tmp_path: Path) -> None:
     options = ["--json", "--max-tokens", "4", "--stop", "zz", "--temperature", "0", "--seed-nonce", "ab" * 16]
     saved = ["--save", str(tmp_path / "b.verity.json")]

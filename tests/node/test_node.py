@@ -30,7 +30,7 @@ def test_an_answer_and_its_receipt(scripted: Node) -> None:
     assert fields["inputs/0000"] == {"type": "text", "role": "user", "content": "Why?"}
     assert fields["output/text"] == answer.text
     assert fields["output/tokens"]["count"] == len(answer.tokens) == 45
-    assert scripted.log.check() == []
+    assert scripted.check_log() == []
 
 
 def test_the_public_receipt_says_nothing_of_the_content(scripted: Node) -> None:
@@ -79,7 +79,7 @@ def test_leaving_early_is_on_record(scripted: Node) -> None:
     stream.close()
     assert stream.answer is not None
     assert (stream.answer.finish, stream.answer.text) == ("cancelled", seen)
-    assert scripted.log.check() == []
+    assert scripted.check_log() == []
 
 
 def test_a_new_question_cuts_an_unread_answer_off(scripted: Node) -> None:
@@ -88,6 +88,28 @@ def test_a_new_question_cuts_an_unread_answer_off(scripted: Node) -> None:
     assert scripted.ask("And why not?", temperature=0.0).finish == "end"
     assert first.answer is not None
     assert first.answer.finish == "cancelled"
+
+
+def test_loading_a_model_cuts_an_unread_answer_off(scripted: Node) -> None:
+    """It could be another, and free the engine that the answer comes from."""
+    stream = scripted.stream("Why?", temperature=0.0)
+    next(stream)
+    scripted.load()
+    assert list(stream) == []
+    assert stream.answer is not None
+    assert stream.answer.finish == "cancelled"
+
+
+def test_the_log_is_checked_down_to_its_envelopes(scripted: Node) -> None:
+    scripted.ask("Why?", max_tokens=3)
+    assert scripted.check_log() == []
+    with scripted._database.transaction() as connection:
+        (envelope,) = connection.execute("SELECT envelope FROM log_entries WHERE position = 2").fetchone()
+        connection.execute("UPDATE log_entries SET envelope = ? WHERE position = 1", (envelope,))
+    assert scripted.check_log() == ["entry 1 is not the digest of its envelope"]
+    with scripted._database.transaction() as connection:
+        connection.execute("UPDATE log_entries SET envelope = x'7b7d' WHERE position = 1")
+    assert "entry 1" in scripted.check_log()[0]
 
 
 def test_closing_the_node_cuts_an_unread_answer_off(home: Path) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from verity.cli.terminal import ProgressBars, home_option, json_option, print_json
+from verity.engines import SCRIPTED
 from verity.errors import Interrupted, UsageError
 
-_SCRIPTED = "scripted"
 _MAX_PROMPT = 16 << 20
 
 
@@ -49,7 +49,7 @@ def ask(prompt: str, save: str | None, home: str | None, as_json: bool, **option
     nonce = _nonce(options.pop("seed_nonce"))
     node_options = {name: options.pop(name) for name in ("context_size", "threads")}
     chosen = {name: value for name, value in options.items() if value not in (None, ())}
-    engine = _scripted() if chosen.get("model") == _SCRIPTED else None
+    engine = _scripted() if chosen.get("model") == SCRIPTED else None
     with ProgressBars() as bars, Node(home, engine=engine, progress=bars, **node_options) as node:
         stream = node.stream(prompt, nonce=nonce, **chosen)
         bars.stop()
@@ -76,8 +76,11 @@ def _shown(text: str) -> str:
 
 
 def _read_stdin() -> str:
+    data = sys.stdin.buffer.read(_MAX_PROMPT + 1)
+    if len(data) > _MAX_PROMPT:
+        raise UsageError(f"the prompt on stdin is larger than {_MAX_PROMPT:,} bytes", "no context holds that much")
     try:
-        return sys.stdin.buffer.read(_MAX_PROMPT).decode("utf-8")
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UsageError("the prompt on stdin is not UTF-8", "save it as UTF-8") from error
 
@@ -107,12 +110,9 @@ def _tell(answer: Any, save: str | None, as_json: bool) -> None:
 
 
 def _nonce(text: str | None) -> bytes | None:
-    if text is None:
-        return None
-    try:
-        return bytes.fromhex(text)
-    except ValueError as error:
-        raise UsageError("--seed-nonce is not hexadecimal", "16 to 64 bytes, two hexadecimal digits each") from error
+    from verity.sampling.noise import read_nonce
+
+    return None if text is None else read_nonce(text.lower())
 
 
 def _scripted() -> Any:

@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from verity.cli.terminal import home_option, json_option, print_json
-from verity.errors import FormatError, LogError, VerityError
+from verity.errors import FormatError, LogError
 
 if TYPE_CHECKING:
     from verity.log.rows import Stored
-    from verity.statements.receipt import Place
 
 _MAX_CHECKPOINT = 1 << 16
 
@@ -76,19 +74,18 @@ def prove(index: int, from_size: int | None, home: str | None, as_json: bool) ->
 @json_option
 def check(checkpoint: str | None, home: str | None, as_json: bool) -> None:
     """Re-derive the whole log from its entries and compare: nothing dropped, put in, edited or rewritten."""
+    from verity.log.rows import HINT
     from verity.node import Node
 
     old = _read_checkpoint(checkpoint) if checkpoint is not None else None
     with Node(home) as node:
-        problems = node.log.check(old, _inspect)
+        problems = node.check_log(old)
         size = node.log.size() if not problems else None
     if as_json:
         print_json({"problems": problems, "entries": size})
         sys.exit(1 if problems else 0)
     if problems:
-        raise LogError(
-            "the log is not sound: " + "; ".join(problems), "keep the file as evidence and go on in a new home"
-        )
+        raise LogError("the log is not sound: " + "; ".join(problems), HINT)
     click.echo(f"{size} entries, every one in its place")
 
 
@@ -101,30 +98,13 @@ def _read_checkpoint(path: str) -> str:
 
 
 def _describe(stored: Stored) -> dict[str, Any]:
-    from verity.statements.dsse import Envelope
-    from verity.statements.receipt import MAX_STATEMENT_BYTES, Statement
-    from verity.statements.strict import load
+    from verity.recorder import read_entry
 
-    envelope = load(stored.envelope, Envelope, limit=2 * MAX_STATEMENT_BYTES, what="log entry")
-    statement = load(envelope.payload_bytes(), Statement, limit=MAX_STATEMENT_BYTES, what="statement")
+    _, statement = read_entry(stored)
     return {
         "index": stored.index,
         "statement": statement.predicateType,
         "receipt": statement.predicate.id,
         "entry": stored.entry.hex(),
-        "place": msgspec.to_builtins(statement.predicate.log),
-        "salted": envelope.log_entry(stored.salt).hex(),
+        "previous": statement.predicate.log.previous,
     }
-
-
-def _inspect(stored: Stored, place: Place) -> str | None:
-    """What the log itself cannot know: that the envelope is the one behind the entry, and says where it stands."""
-    try:
-        row = _describe(stored)
-    except VerityError as error:
-        return f"entry {stored.index}: {error}"
-    if row["salted"] != stored.entry.hex():
-        return f"entry {stored.index} is not the digest of its envelope"
-    if row["place"] != msgspec.to_builtins(place):
-        return f"entry {stored.index} says that it stands elsewhere: an entry before it was dropped, put in or moved"
-    return None

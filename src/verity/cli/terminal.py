@@ -28,11 +28,8 @@ def open_blobs(home: str | None) -> Iterator[Blobs]:
     from verity.store.home import locate
 
     folder = locate(home)
-    database = Database.open(folder)
-    try:
+    with Database.open(folder) as database:
         yield Blobs(folder, database)
-    finally:
-        database.close()
 
 
 def print_json(value: Any) -> None:

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from verity.engines import LLAMA
 from verity.engines.engine import Logits, Message
 from verity.engines.numerics import processor_flags
 from verity.engines.output import MAX_PIECE_BYTES
 from verity.engines.templates import CHATML, ChatTemplate
 from verity.errors import ContextOverflow, EngineError
 
-NAME = "llama.cpp"
 DEFAULT_CONTEXT = 4096
 DEFAULT_MICRO_BATCH = 128
 MAX_CONTEXT = 1 << 17
@@ -76,7 +76,7 @@ def _require_avx2() -> None:
 def describe_library() -> dict[str, Any]:
     """Name, version and digest of the library that computes (SHA-256 over its files, by name)."""
     version, digest = _library_digest()
-    return {"name": NAME, "version": f"llama-cpp-python {version}", "library": digest}
+    return {"name": LLAMA, "version": f"llama-cpp-python {version}", "library": digest}
 
 
 @functools.cache

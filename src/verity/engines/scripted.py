@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from verity.engines import SCRIPTED
 from verity.engines.engine import Logits, Message
 from verity.errors import ContextOverflow, EngineError
 from verity.sampling.noise import all_words, gumbel
 
-NAME = "scripted"
 END = 256
 TURN = 257
 _VOCABULARY = 258
@@ -45,11 +45,11 @@ class ScriptedEngine:
         """What stands in field ``model``: the script, named by its digest."""
         script = bytes(self._reply[:-1])
         digest = hashlib.sha256(script).hexdigest()
-        return {"name": NAME, "blake3": digest, "sha256": digest, "size": len(script)}
+        return {"name": SCRIPTED, "blake3": digest, "sha256": digest, "size": len(script)}
 
     @property
     def description(self) -> dict[str, Any]:
-        return {"name": NAME, "version": "1", "library": "0" * 64}
+        return {"name": SCRIPTED, "version": "1", "library": "0" * 64}
 
     @property
     def tokenizer(self) -> dict[str, Any]:

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import functools
 import hmac
+import re
 import struct
 
 import numpy as np
 import numpy.typing as npt
 
+from verity.errors import UsageError
+
+_NONCE = re.compile(r"([0-9a-f]{2}){16,64}", re.ASCII)
 _SEED_DOMAIN = b"verity/seed/v1"
 _NOISE_DOMAIN = b"verity/noise/v1"
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
@@ -24,6 +28,13 @@ _ONE = np.uint64(1)
 
 Floats = npt.NDArray[np.float64]
 Words = npt.NDArray[np.uint64]
+
+
+def read_nonce(text: str) -> bytes:
+    """A nonce from its text: 16 to 64 bytes in lower-case hexadecimal. Raises UsageError."""
+    if not _NONCE.fullmatch(text):
+        raise UsageError("a nonce is 16 to 64 bytes in hexadecimal", "32 random bytes are a good one")
+    return bytes.fromhex(text)
 
 
 def derive_seed(nonce: bytes, choice: int = 0) -> bytes:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from verity.sampling.noise import derive_seed
+from verity.engines import LLAMA, SCRIPTED
+from verity.sampling.noise import derive_seed, read_nonce
 from verity.statements.receipt import INPUT_PREFIX, INTENT_FIELDS, RESULT_FIELDS, SEED_FIELDS, Statement
 from verity.statements.strict import canonical
 from verity.verify.claims import Choice, Fields, Nonce
@@ -14,10 +14,8 @@ from verity.verify.replay import ModelName
 from verity.verify.report import Check
 
 KINDS = ("generation",)
-SCRIPTED = "scripted"
-ENGINES = ("llama.cpp",)
+ENGINES = (LLAMA,)
 MAX_CHOICES = 1 << 16
-_NONCE = re.compile(r"([0-9a-f]{2}){16,64}", re.ASCII)
 
 GRINDING_HANDLES = frozenset(
     f for f in INTENT_FIELDS if f.startswith(("sampling/", "limits/"))
@@ -82,18 +80,18 @@ def prompt(fields: Fields, expected: Expected) -> Check:
 
 
 def nonce(fields: Fields, expected: str | None) -> Check:
-    """Step 10."""
+    """Step 10. Raises UsageError for a nonce of the wrong form."""
     said = fields.read("nonce", Nonce)
     choice = fields.read("choice", Choice)
-    if not _NONCE.fullmatch(said.hex) or not 0 <= choice.index < choice.of <= MAX_CHOICES:
-        return Check("nonce", "failed", "The nonce or the choice index is malformed.")
-    seed = derive_seed(bytes.fromhex(said.hex), choice.index).hex()
+    if not 0 <= choice.index < choice.of <= MAX_CHOICES:
+        return Check("nonce", "failed", "The choice index is malformed.")
+    seed = derive_seed(read_nonce(said.hex), choice.index).hex()
     if seed != fields.read("seed", str):
         return Check("nonce", "failed", "The seed does not follow from the nonce.")
     answers = f" This is answer {choice.index} of {choice.of} to one request." if choice.of > 1 else ""
     if expected is None:
         return Check("nonce", "passed", f"The seed follows from the nonce in the disclosure.{answers}")
-    if said.hex != expected.lower():
+    if said.hex != expected:
         return Check("nonce", "failed", "The nonce is not the one given.")
     return Check("nonce", "passed", f"The seed follows from the nonce that was given.{answers}")
 
@@ -102,7 +100,7 @@ def seed_origin(fields: Fields, policy: Policy, expected: str | None) -> Check:
     """Step 11. Needs the caller's own nonce and a request pinned in every field that could be varied instead."""
     if expected is None:
         return Check("seed-origin", "not made", "The prover could choose: no nonce of the verifier's own was given.")
-    if fields.read("nonce", Nonce).hex != expected.lower():
+    if fields.read("nonce", Nonce).hex != expected:
         return Check("seed-origin", "failed", "The nonce is not the one given, so the prover chose the randomness.")
     handles = GRINDING_HANDLES | {f for f in fields.names() if f.startswith(INPUT_PREFIX)}
     loose = sorted(handles - set(policy.pin))

@@ -86,7 +86,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Expected(msgspec.Struct, frozen=True):
     """What the caller names beside the policy; where both name something, both must hold.
 
-    ``device`` is a key (64 hex digits), ``model`` a BLAKE3 or SHA-256 digest, ``nonce`` hex, as the caller issued it.
+    ``device`` is a key (64 hex digits), ``model`` a BLAKE3 or SHA-256 digest, ``nonce`` lower-case hex.
     """
 
     device: str | None = None

@@ -28,7 +28,7 @@ class Report(msgspec.Struct, frozen=True):
 
     def check(self, name: str) -> Check:
         """The check of that name. Raises KeyError."""
-        return next((c for c in self.checks if c.name == name), None) or _missing(name)
+        return {c.name: c for c in self.checks}[name]
 
     @property
     def failed(self) -> list[Check]:
@@ -76,7 +76,3 @@ class Report(msgspec.Struct, frozen=True):
 def printable(text: str) -> str:
     """``text`` with everything that a terminal might obey written out."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-def _missing(name: str) -> Check:
-    raise KeyError(name)

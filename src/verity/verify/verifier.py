@@ -111,7 +111,7 @@ def _try(name: str, step: Callable[[], Check]) -> Check:
     except Withheld as field:
         return _not_made(name, f"the field {str(field)!r} was not disclosed")
     except VerityError as error:
-        return Check(name, "failed", f"{_sentence(str(error))}")
+        return Check(name, "failed", _sentence(str(error)))
 
 
 def _replayed(opened: content.Opened, replayer: Replayer | None) -> Check:
