@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -116,3 +118,45 @@ def test_a_failed_migration_leaves_the_old_version(home: Path, monkeypatch: pyte
     assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
     assert connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'extra'").fetchone() == (0,)
     connection.close()
+
+
+OPEN = """
+import sys, time
+from pathlib import Path
+from verity.store.database import Database
+print("ready", flush=True)
+sys.stdin.read()
+Database.open(Path(sys.argv[1])).close()
+"""
+
+
+@pytest.mark.parametrize("round_", range(3))
+def test_first_commands_at_once_all_get_the_database(tmp_path: Path, round_: int) -> None:
+    command = [sys.executable, "-c", OPEN, str(tmp_path)]
+    pipe = subprocess.PIPE
+    processes = [subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(6)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.stdin = None
+    errors = [process.communicate(timeout=60)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 6, errors
+
+
+def test_opening_it_again_does_not_drop_the_locks_of_this_process(home: Path) -> None:
+    """POSIX locks are gone when any descriptor of the file is closed; another process could then take it away."""
+    code = (
+        "import sqlite3, sys\n"
+        "connection = sqlite3.connect(sys.argv[1], timeout=0)\n"
+        "print(connection.execute('PRAGMA journal_mode=DELETE').fetchone()[0])"
+    )
+    with Database.open(home) as first:
+        with first.snapshot() as connection:
+            connection.execute("SELECT count(*) FROM models").fetchone()
+        Database.open(home).close()
+        run = subprocess.run([sys.executable, "-c", code, str(first.path)], capture_output=True, text=True, timeout=60)
+    assert "delete" not in run.stdout
+    assert "locked" in run.stderr

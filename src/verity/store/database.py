@@ -7,6 +7,7 @@ that two processes of one device take turns; that is what keeps the log from for
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -57,8 +58,8 @@ class Database:
     def open(cls, home: Path) -> Database:
         """Open (and create or migrate) ``home/verity.db``. Raises StoreError when it cannot be used."""
         path = home / "verity.db"
-        with _guarded(path):
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        with _guarded(path), _one_at_a_time(home):
+            _create(path)
             connection = sqlite3.connect(path, isolation_level=None, timeout=30.0)
             database = cls(connection, path)
             try:
@@ -124,6 +125,24 @@ class Database:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _create(path: Path) -> None:
+    """Make the file with mode 0600. One that is there is not touched: closing a descriptor of it would drop the locks
+    that SQLite holds for this process's other connections (https://www.sqlite.org/howtocorrupt.html, section 2.2)."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+@contextlib.contextmanager
+def _one_at_a_time(home: Path) -> Iterator[None]:
+    """Openings wait for each other: SQLite's change to WAL does not wait, it fails with `database is locked`."""
+    descriptor = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
