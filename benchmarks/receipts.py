@@ -24,9 +24,10 @@ import verity
 from baseline import OwnSampler
 from cases import honest_cases
 from peer import Peer
+from verity.answer import Answer
 from verity.cli.terminal import ProgressBars
 from verity.engines.llama import LlamaEngine, default_threads
-from verity.node import Answer, Node
+from verity.node import Node
 from verity.replayer import ProcessReplayer
 from verity.statements.strict import decode_base64
 from verity.store.pull import pull

@@ -23,42 +23,52 @@ from verity.api import open, verify  # noqa: A004 - the names people expect
 from verity.errors import VerityError
 
 if TYPE_CHECKING:
-    from verity.engines.engine import Message
+    from verity.answer import Answer, Stream
     from verity.engines.scripted import ScriptedEngine
-    from verity.node import Answer, Node, Stream
+    from verity.exporter import Selection
+    from verity.node import Node
     from verity.sampling.parameters import SamplingParameters
     from verity.statements.bundle import Bundle
+    from verity.statements.receipt import Message
+    from verity.statements.request import Issued
+    from verity.store.bundles import read_request
     from verity.verify.policy import Policy
     from verity.verify.report import Check, Report
 
 __version__ = "0.1.0"
 
 _PLACES = {
-    "Answer": "verity.node",
+    "Answer": "verity.answer",
     "Bundle": "verity.statements.bundle",
     "Check": "verity.verify.report",
-    "Message": "verity.engines.engine",
+    "Issued": "verity.statements.request",
+    "Message": "verity.statements.receipt",
     "Node": "verity.node",
     "Policy": "verity.verify.policy",
     "Report": "verity.verify.report",
     "SamplingParameters": "verity.sampling.parameters",
+    "read_request": "verity.store.bundles",
+    "Selection": "verity.exporter",
     "ScriptedEngine": "verity.engines.scripted",
-    "Stream": "verity.node",
+    "Stream": "verity.answer",
 }
 
 __all__ = [
     "Answer",
     "Bundle",
     "Check",
+    "Issued",
     "Message",
     "Node",
     "Policy",
     "Report",
     "SamplingParameters",
     "ScriptedEngine",
+    "Selection",
     "Stream",
     "VerityError",
     "open",
+    "read_request",
     "verify",
 ]
 

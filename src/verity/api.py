@@ -13,9 +13,10 @@ if TYPE_CHECKING:  # imported in the functions instead: `import verity` stays ch
     from verity.engines.numerics import NumericsStore
     from verity.node import Node
     from verity.statements.bundle import Bundle
+    from verity.statements.request import Issued
     from verity.store.blobs import Blobs
     from verity.store.reading import Progress
-    from verity.verify.policy import Policy
+    from verity.verify.policy import Expected, Policy
     from verity.verify.report import Report
     from verity.verify.verifier import Replayer
 
@@ -41,47 +42,89 @@ def verify(
     nonce: str | None = None,
     prompt: str | None = None,
     system: str | None = None,
+    request: Issued | bytes | str | os.PathLike[str] | None = None,
+    checkpoint: str | None = None,
     policy: Policy | str | os.PathLike[str] | None = None,
     replay: bool = True,
     replayer: Replayer | None = None,
     home: str | os.PathLike[str] | None = None,
     threads: int | None = None,
+    limit_s: float = 900.0,
     progress: Progress | None = None,
 ) -> Report:
     """Check a bundle (or its bytes, or its file) and return the report. See verity/verify/verifier.py for the steps.
 
-    key       the device key that you expect (64 hex digits), as its owner told you
-    model     the model that you expect: a digest, or a name that this device or the catalogue knows
-    nonce     the nonce (hex) that you gave out
-    prompt    the prompt that you expect; with system, the system message before it. No other message may be there
-    policy    a Policy or the path of one. What it requires, and whatever you name here, must pass
-    replay    run the model again (in a process of its own); the model must be in this device's store
-    replayer  makes the replay instead, for other engines
+    key         the device key that you expect (64 hex digits), as its owner told you
+    model       the model that you expect: a digest, or a name that this device or the catalogue knows
+    nonce       the nonce (hex) that you gave out
+    prompt      the prompt that you expect; with system, the system message before it. No other message may be there
+    request     the request that you issued (or its file); it names prompt, nonce, model and parameters
+    checkpoint  a checkpoint of the device's log that you kept from before
+    policy      a Policy or the path of one. What it requires, and whatever you name here, must pass
+    replay      run the model again (in a process of its own, at most ``limit_s`` seconds); the model must be in this
+                device's store, and be one that you or the policy name, the catalogue's, or one that this device ran
+    replayer    makes the replay instead, for other engines
 
     The device of ``home`` trusts itself. Without a replay nothing is written, and no home is needed.
-    Raises FormatError when there is nothing to check, UsageError, StoreError.
+    Raises FormatError or SignatureError when there is nothing to check, UsageError, StoreError.
     """
     from verity.sampling.noise import read_nonce
     from verity.statements.keys import parse_key
-    from verity.store.bundles import read_bundle
+    from verity.store.bundles import read_bundle, read_request
     from verity.verify.policy import Expected, Policy, read_policy
     from verity.verify.verifier import verify as verify_bundle
 
     bundle = read_bundle(source)
     rules = policy if isinstance(policy, Policy) else read_policy(Path(policy)) if policy is not None else Policy()
+    issued = read_request(request) if request is not None else None
     if key is not None:
         parse_key(key)
     if nonce is not None:
         nonce = read_nonce(nonce.lower()).hex()
-    device = key or _itself(home, rules, bundle)
-    expected = Expected(device=device, model=_digest_of(model, home), prompt=prompt, system=system, nonce=nonce)
+    _agree(issued, nonce)
+    expected = Expected(
+        device=key or _itself(home, rules, bundle),
+        model=_digest_of(model, home) or (issued.request.model if issued else None),
+        prompt=prompt,
+        system=system,
+        nonce=nonce,
+        request=issued,
+        checkpoint=checkpoint,
+    )
     if not replay or replayer is not None:
         return verify_bundle(bundle, rules, expected, replayer if replay else None)
     with _store(home) as (blobs, numerics):
         from verity.replayer import ProcessReplayer
 
-        apart = ProcessReplayer(blobs, numerics, threads=threads, progress=progress)
-        return verify_bundle(bundle, rules, expected, apart)
+        apart = ProcessReplayer(blobs, numerics, threads=threads, limit_s=limit_s, progress=progress)
+        return verify_bundle(bundle, rules, expected, _consenting(apart, numerics, rules, expected))
+
+
+def _agree(issued: Issued | None, nonce: str | None) -> None:
+    from verity.errors import UsageError
+
+    if issued is None:
+        return
+    if issued.nonce is None:
+        raise UsageError("the request has no nonce yet", "verify with the one that `verity nonce --reveal` wrote")
+    if nonce not in (None, issued.nonce.hex()):
+        raise UsageError("the nonce is not the one in the request", "give one of them")
+
+
+def _consenting(replayer: Replayer, numerics: NumericsStore, rules: Policy, expected: Expected) -> Replayer:
+    """Replays only models that somebody here vouches for: their files are strangers' programs (docs/sandbox.md)."""
+    from verity.store import catalogue
+    from verity.verify.replay import CannotReplay, Claim, Replayed
+
+    def replay(claim: Claim) -> Replayed:
+        digests = {claim.model.blake3, claim.model.sha256}
+        named = digests & {*rules.models, expected.model} or any(catalogue.find(digest) for digest in digests)
+        if not named and not numerics.declared(claim.model.blake3):
+            hint = f"if you mean to run it, name it: --model {claim.model.blake3}"
+            raise CannotReplay(f"nobody that you trust released the model {claim.model.name}", hint)
+        return replayer(claim)
+
+    return replay
 
 
 @contextlib.contextmanager

@@ -11,9 +11,10 @@ from verity.engines.llama import LlamaEngine
 from verity.engines.numerics import Numerics, NumericsStore, measure, setting_of, write_declared
 from verity.errors import ModelNotFound
 from verity.recorder import Recorder
-from verity.request import now
+from verity.statements.receipt import NUMERICS
 from verity.store import catalogue
 from verity.store.blobs import Blobs
+from verity.store.clock import now
 from verity.store.pull import pull
 from verity.store.reading import Progress
 
@@ -37,6 +38,8 @@ class Loader:
         recorder: Recorder,
         given: Any = None,
         progress: Progress | None = None,
+        *,
+        context_size: int | None = None,
         **options: Any,
     ) -> None:
         self._blobs = blobs
@@ -44,12 +47,17 @@ class Loader:
         self._recorder = recorder
         self._given = given
         self._progress = progress
+        self._context_size = context_size
         self._options = options
-        self._held: tuple[str, Loaded] | None = None
+        self._held: tuple[tuple[str, int | None], Loaded] | None = None
 
-    def load(self, model: str) -> Loaded:
-        """The model of this name or digest. Raises ModelNotFound, DigestMismatch, FetchError, EngineError."""
-        if self._held is not None and (self._held[0] == model or self._given is not None):
+    def load(self, model: str, context_size: int | None = None) -> Loaded:
+        """The model of this name or digest, in a context of this many tokens (default: as the loader was made).
+
+        Raises ModelNotFound, DigestMismatch, FetchError, EngineError.
+        """
+        wanted = model, context_size or self._context_size
+        if self._held is not None and (self._held[0] == wanted or self._given is not None):
             return self._held[1]
         if self._given is not None:
             engine, described = self._given, dict(self._given.model)
@@ -57,9 +65,9 @@ class Loader:
             described = self._find(model)
             path = self._blobs.open(described["blake3"]).path
             self.close()
-            engine = LlamaEngine(path, **self._options)
+            engine = LlamaEngine(path, context_size=wanted[1], **self._options)
         loaded = Loaded(engine, described, self._measured(engine, described))
-        self._held = (model, loaded)
+        self._held = (wanted, loaded)
         return loaded
 
     def close(self) -> None:
@@ -93,7 +101,10 @@ class Loader:
             "numerics": msgspec.to_builtins(numerics),
             "time/started": now(),
         }
-        self._recorder.declare_numerics(
-            fields, lambda connection, _: write_declared(connection, model["blake3"], setting, numerics)
+        self._recorder.declare(
+            NUMERICS,
+            "numerics",
+            fields,
+            lambda connection, _: write_declared(connection, model["blake3"], setting, numerics),
         )
         return numerics

@@ -5,81 +5,47 @@ ask("…")
   intent     every field committed with a salt, signed, appended to the log, durable       (recorder)
   run        logits from the engine, a token from the sampler, until the answer is over    (engines, sampling)
   result     tokens, text and finish reason committed, signed, appended                    (recorder)
-  bundle     receipt + log proof + disclosure: what somebody else needs to check it
+  bundle     receipt + log proof + disclosure: what somebody else needs to check it        (exporter)
 verify(bundle)
   steps      make a report; the replay runs the model again in a process of its own        (verify, replayer)
+issue("…") → promise(request) → reveal(request, intent) → ask(request=…)
+  whoever will verify fixes the request, sees the signed intent, and only then tells the nonce (issuer)
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Generator, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from verity.engines import SCRIPTED
-from verity.engines.engine import Engine, Logits, Message
-from verity.engines.llama import DEFAULT_MICRO_BATCH
-from verity.engines.numerics import Numerics, NumericsStore
+from verity.answer import Answer, Stream
+from verity.engines.engine import Engine, Logits
+from verity.engines.llama import DEFAULT_CONTEXT, DEFAULT_MICRO_BATCH
+from verity.engines.numerics import NumericsStore
 from verity.engines.output import Output
-from verity.errors import UsageError
+from verity.errors import ModelNotFound, UsageError
+from verity.exporter import Exporter
 from verity.identity.device_key import DeviceKey
+from verity.issuer import Issuer
 from verity.loader import Loaded, Loader
 from verity.log.device_log import DeviceLog
-from verity.recorder import Begun, Recorder, Token, inspect
-from verity.request import Request, intent_fields, make_request, now
+from verity.log.rows import latest_epoch
+from verity.recorder import Begun, Recorder, ending, inspect
+from verity.request import Request, asked_by, check_asked, intent_fields, make_request
 from verity.sampling.sampler import Sampler
-from verity.statements.bundle import Bundle
+from verity.statements.bundle import SignedIntent
+from verity.statements.receipt import Message
+from verity.statements.request import IntentName, Issued
+from verity.statements.strict import canonical
 from verity.store import catalogue
 from verity.store.blobs import Blobs
-from verity.store.bundles import save_bundle
 from verity.store.database import Database
 from verity.store.home import locate
 from verity.store.reading import Progress
+from verity.store.receipts import Token
 
-
-class Answer(msgspec.Struct, frozen=True):
-    """One answer. ``receipt`` is the receipt's id, ``bundle`` all that somebody needs to check it."""
-
-    text: str
-    tokens: list[int]
-    finish: str
-    receipt: str
-    bundle: Bundle
-    numerics: Numerics
-    engine: str
-
-    @property
-    def grade(self) -> str:
-        """What the receipt can be checked for, in a few words."""
-        if self.engine == SCRIPTED:
-            return "signed, logged; written by the scripted engine, which no verification accepts"
-        return "signed, logged, replayable " + ("bit for bit" if self.numerics.exact else "statistically only")
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the bundle, disclosure included (0600)."""
-        return save_bundle(self.bundle, path)
-
-
-class Stream(Iterator[str]):
-    """Pieces of an answer's text as they come. ``answer`` is there when it is over, also when it was cut off.
-
-    Leaving the loop early, an interrupt or an error cuts the answer off: the result is logged all the same, as
-    ``cancelled`` or ``error`` with the tokens so far.
-    """
-
-    def __init__(self, run: Callable[[Stream], Generator[str, None, None]]) -> None:
-        self.answer: Answer | None = None
-        self._pieces = run(self)
-
-    def __next__(self) -> str:
-        return next(self._pieces)
-
-    def close(self) -> None:
-        """Cut the answer off here."""
-        self._pieces.close()
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 class Node:
@@ -98,21 +64,22 @@ class Node:
         self.home = locate(home)
         self.key = DeviceKey.load(self.home)
         self._database = Database.open(self.home)
-        self.log = DeviceLog(self._database, self.key)
+        with self._database.snapshot() as connection:
+            self.log = self.log_of(latest_epoch(connection))
         self.blobs = Blobs(self.home, self._database)
         self.numerics = NumericsStore(self._database)
         self.recorder = Recorder(self._database, self.log, self.key)
+        self.exporter = Exporter(self._database, self.key, self.log_of)
+        self.issuer = Issuer(self._database, self.key)
+        options: dict[str, Any] = {"threads": threads, "micro_batch": micro_batch}
         self._loader = Loader(
-            self.blobs,
-            self.numerics,
-            self.recorder,
-            engine,
-            progress,
-            threads=threads,
-            context_size=context_size,
-            micro_batch=micro_batch,
+            self.blobs, self.numerics, self.recorder, engine, progress, context_size=context_size, **options
         )
         self._active: Stream | None = None
+
+    def log_of(self, epoch: int) -> DeviceLog:
+        """The device's log of an epoch; ``log`` is that of the present one."""
+        return DeviceLog(self._database, self.key, epoch)
 
     def __enter__(self) -> Node:
         return self
@@ -128,7 +95,7 @@ class Node:
 
     # --- ask ----------------------------------------------------------------------------------------------------------
 
-    def ask(self, prompt: str | Sequence[Message], **options: Any) -> Answer:
+    def ask(self, prompt: str | Sequence[Message] = "", **options: Any) -> Answer:
         """Answer ``prompt`` and return the answer with its receipt. The options are those of ``stream``."""
         stream = self.stream(prompt, **options)
         for _ in stream:
@@ -138,13 +105,14 @@ class Node:
 
     def stream(
         self,
-        prompt: str | Sequence[Message],
+        prompt: str | Sequence[Message] = "",
         *,
         model: str = catalogue.DEFAULT,
         system: str | None = None,
         max_tokens: int | None = None,
         stops: Sequence[str] = (),
         nonce: bytes | None = None,
+        request: Issued | None = None,
         show: Sequence[str] = (),
         **sampling: float,
     ) -> Stream:
@@ -155,54 +123,138 @@ class Node:
         max_tokens  the most tokens to write; default 256, or what fits
         stops       strings that end the answer, and are not part of it
         nonce       16 to 64 bytes from whoever will verify; drawn by this device when there is none
+        request     an issuer's, with its nonce: it fixes all of the above
         show        names of fields that the public receipt shows in clear; none by default
         sampling    the parameters of SamplingParameters: temperature, top_k, top_p, min_p, …
 
         Raises UsageError, ContextOverflow, ModelNotFound, StoreError, EngineError.
         """
+        if request is not None:
+            if prompt or system or max_tokens or stops or nonce or sampling:
+                raise UsageError("a request fixes prompt, nonce and parameters", "give the request alone")
+            return self._answer(request, show)
         loaded = self.load(model)
-        request = make_request(
-            loaded.engine,
-            prompt,
-            system=system,
-            max_tokens=max_tokens,
-            stops=stops,
-            nonce=nonce,
-            sampling=sampling,
-        )
+        asked = check_asked(prompt, system=system, max_tokens=max_tokens, stops=stops, sampling=sampling)
+        return self._start(loaded, make_request(loaded.engine, asked, nonce=nonce), show)
+
+    def _start(
+        self,
+        loaded: Loaded,
+        request: Request,
+        show: Sequence[str],
+        begin: Callable[[dict[str, Any]], Begun] | None = None,
+    ) -> Stream:
         fields = intent_fields(request, loaded.engine, loaded.model, loaded.numerics)
+        self._check_shown(show, fields)
+        envelope = request.issued.envelope if request.issued else None
+
+        def run(stream: Stream) -> Generator[str, None, None]:
+            begun = begin(fields) if begin else self.recorder.begin(fields, show, request=envelope)
+            yield from self._run(stream, request, loaded, begun)
+
+        self._active = Stream(run)
+        return self._active
+
+    @staticmethod
+    def _check_shown(show: Sequence[str], fields: dict[str, Any]) -> None:
         if unknown := sorted(set(show) - set(fields)):
             raise UsageError(f"there is no field {unknown[0]!r} to show", f"the fields are {', '.join(sorted(fields))}")
-        self._active = Stream(lambda stream: self._run(stream, request, loaded, fields, show))
-        return self._active
 
     def _cut_off(self) -> None:
         if self._active is not None:
             self._active.close()
         self._active = None
 
-    def load(self, model: str = catalogue.DEFAULT) -> Loaded:
+    def load(self, model: str = catalogue.DEFAULT, context_size: int | None = None) -> Loaded:
         """Load a model now instead of at the first question. Raises ModelNotFound, DigestMismatch, EngineError.
 
         An answer that nobody read to its end is cut off: the engine holds one sequence, and may be freed for another.
         """
         self._cut_off()
-        return self._loader.load(model)
+        return self._loader.load(model, context_size)
 
-    def check_log(self, old_checkpoint: str | None = None) -> list[str]:
-        """Re-derive the whole log, and return the problems found: none when it is sound.
+    # --- requests of others, and one's own ----------------------------------------------------------------------------
 
-        With a checkpoint that somebody kept, also whether the log only grew since; raises FormatError or SignatureError
-        when it is no checkpoint of this device.
+    def issue(
+        self,
+        prompt: str | Sequence[Message],
+        *,
+        model: str = catalogue.DEFAULT,
+        context_size: int = DEFAULT_CONTEXT,
+        clock: str | None = None,
+        late: bool = False,
+        system: str | None = None,
+        max_tokens: int | None = None,
+        stops: Sequence[str] = (),
+        **sampling: float,
+    ) -> Issued:
+        """A signed request, for a device whose answer this one will verify; ``late``: its nonce is revealed later.
+
+        The model is a name that this device or the catalogue knows, or a BLAKE3 digest. Raises UsageError,
+        ModelNotFound, FormatError.
         """
-        return self.log.check(old_checkpoint, inspect)
+        asked = check_asked(prompt, system=system, max_tokens=max_tokens, stops=stops, sampling=sampling)
+        digest = self._digest_of(model)
+        return self.issuer.issue(asked, model=digest, context_size=context_size, clock=clock, late=late)
 
-    def _run(
-        self, stream: Stream, request: Request, loaded: Loaded, fields: dict[str, Any], show: Sequence[str]
-    ) -> Generator[str, None, None]:
-        """Intent, tokens, result. However it ends, the result is logged with the tokens so far."""
-        begun = self.recorder.begin(fields, show)
-        output = Output(request.max_tokens, request.stops)
+    def _digest_of(self, model: str) -> str:
+        if (known := catalogue.find(model)) is not None:
+            return known.blake3
+        try:
+            return self.blobs.resolve(model)[1].blake3
+        except ModelNotFound:
+            if not _DIGEST.fullmatch(model):
+                raise
+            return model
+
+    def promise(self, request: Issued, show: Sequence[str] = ()) -> SignedIntent:
+        """Sign and log the intent to answer a request whose nonce is not known yet, and return it for the issuer.
+
+        Raises UsageError, ContextOverflow, ModelNotFound, StoreError, EngineError.
+        """
+        if request.nonce is not None:
+            raise UsageError("the request carries its nonce already", "answer it: `verity ask --request`")
+        loaded = self._load_for(request)
+        made = make_request(loaded.engine, asked_by(request.request), issued=request)
+        fields = intent_fields(made, loaded.engine, loaded.model, loaded.numerics)
+        self._check_shown(show, fields)
+        begun = self.recorder.begin(fields, show, promised=True, request=request.envelope)
+        begun.hold.release()
+        return self.exporter.intent(begun.id)
+
+    def _answer(self, request: Issued, show: Sequence[str]) -> Stream:
+        if request.nonce is None:
+            raise UsageError("the request carries no nonce: its issuer wants a signed intent first", "see Node.promise")
+        loaded = self._load_for(request)
+        made = make_request(loaded.engine, asked_by(request.request), issued=request)
+        if (intent := request.intent) is None:
+            return self._start(loaded, made, show)
+        return self._start(loaded, made, (), lambda fields: self._resume(request, intent, fields))
+
+    def _resume(self, request: Issued, intent: IntentName, fields: dict[str, Any]) -> Begun:
+        begun = self.recorder.resume(intent, request.envelope)
+        fields["time/started"] = begun.private.intent["time/started"]
+        if canonical(fields) != canonical(begun.private.intent):
+            begun.hold.release()
+            raise UsageError(
+                "model, engine or numerics are no longer those of the signed intent", "ask for a new request"
+            )
+        return begun
+
+    def _load_for(self, request: Issued) -> Loaded:
+        loaded = self.load(request.request.model, request.request.context_size)
+        wanted = (request.request.model, request.request.context_size)
+        if (loaded.model["blake3"], loaded.engine.context_size) != wanted:
+            raise UsageError(
+                "the request is for another model or context size than this engine has", "use another engine"
+            )
+        return loaded
+
+    # --- running ------------------------------------------------------------------------------------------------------
+
+    def _run(self, stream: Stream, request: Request, loaded: Loaded, begun: Begun) -> Generator[str, None, None]:
+        """Tokens and result. However it ends, the result is logged with the tokens so far."""
+        output = Output(request.max_tokens, request.asked.stops)
         cut_off_by = "error"
         try:
             yield from self._generate(loaded.engine, request, output)
@@ -210,11 +262,11 @@ class Node:
             cut_off_by = "cancelled"
             raise
         finally:
-            stream.answer = self._record(begun, output, output.finish or cut_off_by, loaded)
+            stream.answer = self._record(begun, request, output, output.finish or cut_off_by, loaded)
 
     @staticmethod
     def _generate(engine: Engine, request: Request, output: Output) -> Iterator[str]:
-        sampler = Sampler(request.parameters, request.seed, request.prompt_tokens)
+        sampler = Sampler(request.asked.parameters, request.seed, request.prompt_tokens)
         engine.reset()
         logits: Logits = engine.advance(request.prompt_tokens)
         while True:
@@ -226,16 +278,18 @@ class Node:
                 return
             logits = engine.advance([token])
 
-    def _record(self, begun: Begun, output: Output, finish: str, loaded: Loaded) -> Answer:
+    def _record(self, begun: Begun, request: Request, output: Output, finish: str, loaded: Loaded) -> Answer:
         tokens = [Token(id=t, piece=p) for t, p in zip(output.tokens, output.pieces, strict=True)]
-        fields: dict[str, Any] = {
-            "output/finish": finish,
-            "output/segments": None,
-            "output/text": output.text,
-            "output/tool_calls": [],
-            "time/finished": now(),
-        }
-        self.recorder.finish(begun, fields, tokens)
-        bundle = self.recorder.bundle(begun.id)
+        late = request.seed_fields() if request.issued and request.issued.intent else {}
+        self.recorder.finish(begun, {**ending(finish, output.text), **late}, tokens)
+        bundle = self.exporter.bundle(begun.id)
         engine = str(loaded.engine.description["name"])
         return Answer(output.text, output.tokens, finish, begun.id, bundle, loaded.numerics, engine)
+
+    def check_log(self, old_checkpoint: str | None = None) -> list[str]:
+        """Re-derive the whole log of this epoch, and return the problems found: none when it is sound.
+
+        With a checkpoint that somebody kept, also whether the log only grew since; raises FormatError or SignatureError
+        when it is no checkpoint of this device.
+        """
+        return self.log.check(old_checkpoint, inspect)

@@ -1,7 +1,8 @@
-"""Writes receipts: an intent before the model runs, a result after, both signed and logged, and the bundle of both.
+"""Writes receipts: an intent before the model runs, a result after, both signed and logged.
 
 Everything that the answer's owner may later disclose is kept in the device's database with the receipt's secret; what
-goes into the log is a salted digest.
+goes into the log is a salted digest. While an answer is written its receipt is locked, so that an intent whose process
+died can be told from one under way: the next answer closes it as ``aborted``.
 """
 
 from __future__ import annotations
@@ -9,16 +10,15 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
-from verity.errors import LogError, UsageError
+from verity.errors import StoreError, UsageError
 from verity.identity.device_key import DeviceKey
 from verity.log.device_log import DeviceLog, Draft
 from verity.log.rows import Stored
 from verity.log.tree import MemoryTree, hash_leaf
-from verity.statements.bundle import Bundle, Disclosure, LogPart, LogProof, Receipt, TokenOpening
 from verity.statements.commitments import (
     ID_BYTES,
     SALT_BYTES,
@@ -33,7 +33,6 @@ from verity.statements.dsse import Envelope, seal
 from verity.statements.receipt import (
     INTENT,
     MAX_STATEMENT_BYTES,
-    NUMERICS,
     RESULT,
     Place,
     Predicate,
@@ -41,81 +40,146 @@ from verity.statements.receipt import (
     make_statement,
     statement_digest,
 )
-from verity.statements.strict import encode_base64, load
+from verity.statements.request import IntentName
+from verity.statements.strict import load
+from verity.store.answering import Answering, Hold
+from verity.store.clock import now
 from verity.store.database import Database
-
-KIND = "generation"
-_T = TypeVar("_T")
-
-
-class Token(msgspec.Struct, frozen=True, array_like=True):
-    """One output token: its id in the vocabulary and the bytes it stands for."""
-
-    id: int
-    piece: bytes
-
-
-class _Private(msgspec.Struct, frozen=True):
-    """What the database keeps of a receipt for its owner: the values of all fields, and the tokens."""
-
-    intent: dict[str, Any]
-    result: dict[str, Any] = {}
-    tokens: list[Token] = []
+from verity.store.receipts import DONE, GENERATION, OPEN, PROMISED, Kept, Private, Receipts, Token
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """A receipt whose intent is in the log and whose result is not yet."""
+    """A receipt whose intent is in the log and whose result is not yet; this process holds its lock."""
 
     id: str
     secret: bytes
-    intent_digest: str
-    private: _Private
+    intent: IntentName
+    private: Private
     shown: frozenset[str]
+    hold: Hold
 
 
 class Recorder:
     """The receipts of one device."""
 
     def __init__(self, database: Database, log: DeviceLog, key: DeviceKey) -> None:
-        self._database = database
         self._log = log
         self._key = key
+        self._receipts = Receipts(database)
+        self._answering = Answering(database.path.parent)
 
-    def begin(self, fields: Mapping[str, Any], shown: Iterable[str] = ()) -> Begun:
-        """Sign and log the intent. When this returns, it is durable: the model may run. Raises StoreError, LogError."""
+    def begin(
+        self,
+        fields: Mapping[str, Any],
+        shown: Iterable[str] = (),
+        *,
+        promised: bool = False,
+        request: Envelope | None = None,
+    ) -> Begun:
+        """Sign and log the intent. When this returns, it is durable: the model may run. Raises StoreError, LogError.
+
+        A ``promised`` one waits for a nonce, for as long as it takes: ``resume`` goes on with it. ``request`` is the
+        issuer's, if one asked for this.
+        """
+        self.close_orphans()
         receipt_id, secret = secrets.token_bytes(ID_BYTES), secrets.token_bytes(SECRET_BYTES)
-        payloads: list[bytes] = []
-        keep = _keep_new(receipt_id, secret, fields)
-        predicate = {"id": receipt_id.hex(), "kind": KIND}
-        self._append(INTENT, predicate, secret, fields, frozenset(shown), keep, payloads)
-        private = _Private(intent=dict(fields))
-        return Begun(receipt_id.hex(), secret, statement_digest(payloads[0]), private, frozenset(shown))
+        private, visible = Private(intent=dict(fields), request=request), frozenset(shown)
+        predicate = {"id": receipt_id.hex(), "kind": GENERATION}
+        hold = self._answering.hold(receipt_id.hex())
+        try:
+            keep = self._keep_new(predicate, PROMISED if promised else OPEN, secret, private)
+            payload = self._append(INTENT, predicate, secret, fields, visible, keep)
+        except BaseException:
+            hold.release()
+            raise
+        name = IntentName(receipt_id.hex(), statement_digest(payload))
+        return Begun(name.id, secret, name, private, visible, hold)
+
+    def resume(self, intent: IntentName, request: Envelope) -> Begun:
+        """Go on with a promised intent, now that the issuer's ``request`` reveals the nonce for it.
+
+        Raises UsageError when there is no intent of that name that waits for a nonce.
+        """
+        kept = self._receipts.get(intent.id)
+        hold = self._answering.hold(kept.id)
+        try:
+            kept = self._receipts.get(intent.id)
+            if kept.state != PROMISED or kept.epoch != self._log.epoch:
+                hint = "a nonce is answered once; ask for a new request"
+                raise UsageError(f"receipt {kept.id} does not wait for a nonce", hint)
+            secret, private = self._receipts.private(kept)
+            envelope, statement = read_entry(self._log.entry(kept.intent_position))
+            if statement_digest(envelope.payload_bytes()) != intent.sha256:
+                raise UsageError(
+                    "the nonce was revealed for another intent than this device's", "check which file it is"
+                )
+        except BaseException:
+            hold.release()
+            raise
+        shown = frozenset(opening.field for opening in statement.predicate.shown)
+        return Begun(kept.id, secret, intent, msgspec.structs.replace(private, request=request), shown, hold)
 
     def finish(self, begun: Begun, fields: Mapping[str, Any], tokens: list[Token]) -> None:
         """Sign and log the result. When this returns, it is durable. Raises StoreError, LogError."""
-        root = _token_tree(bytes.fromhex(begun.id), begun.secret, tokens).root
+        root = token_tree(bytes.fromhex(begun.id), begun.secret, tokens).root
         result = {**fields, TOKEN_FIELD: {"count": len(tokens), "root": root.hex()}}
         private = msgspec.structs.replace(begun.private, result=result, tokens=tokens)
+        predicate = {"id": begun.id, "kind": GENERATION, "intent": begun.intent.sha256}
 
         def keep(connection: sqlite3.Connection, index: int) -> None:
-            update = "UPDATE receipts SET result_position = ?, disclosure = ? WHERE id = ? AND result_position IS NULL"
-            if connection.execute(update, (index, msgspec.json.encode(private), begun.id)).rowcount != 1:
-                raise LogError(f"receipt {begun.id} already has a result", "start a new request")
+            Receipts.finish(connection, begun.id, index, private)
 
-        predicate = {"id": begun.id, "kind": KIND, "intent": begun.intent_digest}
-        self._append(RESULT, predicate, begun.secret, result, begun.shown, keep, [])
+        self._append(RESULT, predicate, begun.secret, result, begun.shown, keep)
+        begun.hold.release()
 
-    def declare_numerics(self, fields: Mapping[str, Any], also: Callable[[sqlite3.Connection, int], None]) -> None:
-        """Log what this device measured about itself, committed like everything else. ``also`` stores it."""
-        receipt_id, secret = secrets.token_bytes(ID_BYTES), secrets.token_bytes(SECRET_BYTES)
-        keep = _keep_new(receipt_id, secret, fields)
+    def close_orphans(self) -> list[str]:
+        """Log an ``aborted`` result, without tokens, for every intent of this epoch whose process died. Returns ids."""
+        open_now = {k.id: k for k in self._receipts.all(OPEN) if k.epoch == self._log.epoch}
+        closed = []
+        for receipt_id in {*open_now, *self._answering.leftovers()}:
+            try:
+                hold = self._answering.hold(receipt_id)
+            except StoreError:
+                continue  # somebody is answering it
+            with hold:
+                if receipt_id not in open_now or (kept := self._receipts.get(receipt_id)).state != OPEN:
+                    continue
+                secret, private = self._receipts.private(kept)
+                payload = read_entry(self._log.entry(kept.intent_position))[0].payload_bytes()
+                name = IntentName(receipt_id, statement_digest(payload))
+                self.finish(Begun(receipt_id, secret, name, private, frozenset(), hold), ending("aborted"), [])
+                closed.append(receipt_id)
+        return closed
+
+    def declare(
+        self,
+        statement: str,
+        kind: str,
+        fields: Mapping[str, Any],
+        also: Callable[[sqlite3.Connection, int], None] = lambda *_: None,
+    ) -> None:
+        """Log what this device says about itself, committed like everything else. ``also`` joins the transaction."""
+        secret = secrets.token_bytes(SECRET_BYTES)
+        predicate = {"id": secrets.token_bytes(ID_BYTES).hex(), "kind": kind}
+        keep = self._keep_new(predicate, DONE, secret, Private(intent=dict(fields)))
 
         def keep_both(connection: sqlite3.Connection, index: int) -> None:
             keep(connection, index)
             also(connection, index)
 
-        predicate = {"id": receipt_id.hex(), "kind": "numerics"}
-        self._append(NUMERICS, predicate, secret, fields, frozenset(), keep_both, [])
+        self._append(statement, predicate, secret, fields, frozenset(), keep_both)
+
+    def _keep_new(
+        self, predicate: Mapping[str, Any], state: str, secret: bytes, private: Private
+    ) -> Callable[[sqlite3.Connection, int], None]:
+        """What stores a new statement's secret and values beside its log entry, in the same transaction."""
+
+        def keep(connection: sqlite3.Connection, index: int) -> None:
+            started, epoch = private.intent["time/started"], self._log.epoch
+            new = Kept(predicate["id"], predicate["kind"], state, started, epoch, index, None, None)
+            Receipts.insert(connection, new, secret, private)
+
+        return keep
 
     def _append(
         self,
@@ -125,50 +189,40 @@ class Recorder:
         fields: Mapping[str, Any],
         shown: frozenset[str],
         keep: Callable[[sqlite3.Connection, int], None],
-        payloads: list[bytes],
-    ) -> None:
+    ) -> bytes:
+        """Returns the signed payload."""
         openings = open_all(secret, fields)
         digest = digest_fields(bytes.fromhex(predicate["id"]), openings)
         visible = [opening for opening in openings if opening.field in shown]
         salt = secrets.token_bytes(SALT_BYTES)
+        signed: list[bytes] = []
 
         def build(place: Place) -> Draft:
             payload = make_statement(statement, Predicate(**predicate, log=place, shown=visible), digest)
-            payloads.append(payload)
+            signed[:] = [payload]
             envelope = seal(payload, self._key)
             return Draft(envelope.log_entry(salt), salt, envelope.encode())
 
         self._log.append(build, keep)
+        return signed[0]
 
-    def bundle(self, receipt_id: str) -> Bundle:
-        """The bundle of a finished receipt, everything disclosed, under the log's present checkpoint."""
-        with self._database.snapshot() as connection:
-            columns = "secret, intent_position, result_position, disclosure"
-            row = connection.execute(f"SELECT {columns} FROM receipts WHERE id = ?", (receipt_id,)).fetchone()  # noqa: S608
-        if row is None:
-            raise UsageError(f"this device has no receipt {receipt_id}", "`verity log list` shows what it has")
-        secret, first, second, data = row
-        if second is None:
-            raise UsageError(f"receipt {receipt_id} has an intent and no result", "the answer was never finished")
-        private = _decode(data, _Private, receipt_id)
-        checkpoint, paths = self._log.proofs([first, second])
-        intent, result = self._log.entry(first), self._log.entry(second)
 
-        def envelope(stored: Stored) -> Envelope:
-            return _decode(stored.envelope, Envelope, receipt_id)
-
-        def proof(index: int, salt: bytes) -> LogProof:
-            return LogProof(index=index, salt=encode_base64(salt), path=[h.hex() for h in paths[index]])
-
-        return Bundle(
-            receipt=Receipt(intent=envelope(intent), result=envelope(result)),
-            log=LogPart(checkpoint=checkpoint, intent=proof(first, intent.salt), result=proof(second, result.salt)),
-            disclosure=_disclose(secret, private),
-        )
+def ending(finish: str, text: str = "") -> dict[str, Any]:
+    """The result's fields, but for the tokens (spec/receipt.md). None and [] say that a feature is not in use."""
+    return {
+        "output/finish": finish,
+        "output/segments": None,
+        "output/text": text,
+        "output/tool_calls": [],
+        "time/finished": now(),
+    }
 
 
 def read_entry(stored: Stored) -> tuple[Envelope, Statement]:
-    """What stands behind an entry of the log. Raises FormatError when its envelope is damaged."""
+    """What stands behind an entry of the log. Raises FormatError when its envelope is damaged, UsageError when it was
+    compacted away."""
+    if stored.envelope is None:
+        raise UsageError(f"entry {stored.index} was compacted: its statement is gone", "its leaf and proofs remain")
     envelope = load(stored.envelope, Envelope, limit=2 * MAX_STATEMENT_BYTES, what="log entry")
     return envelope, load(envelope.payload_bytes(), Statement, limit=MAX_STATEMENT_BYTES, what="statement")
 
@@ -179,47 +233,14 @@ def inspect(stored: Stored, place: Place) -> str | None:
     Returns the problem, if there is one. Raises FormatError, which the log's check reports likewise.
     """
     envelope, statement = read_entry(stored)
-    if envelope.log_entry(stored.salt) != stored.entry:
+    if stored.salt is None or envelope.log_entry(stored.salt) != stored.entry:
         return f"entry {stored.index} is not the digest of its envelope"
     if statement.predicate.log != place:
         return f"entry {stored.index} says that it stands elsewhere: an entry before it was dropped, put in or moved"
     return None
 
 
-def _keep_new(receipt_id: bytes, secret: bytes, fields: Mapping[str, Any]) -> Callable[[sqlite3.Connection, int], None]:
-    """What stores a new statement's secret and values beside its log entry, in the same transaction."""
-    private = msgspec.json.encode(_Private(intent=dict(fields)))
-
-    def keep(connection: sqlite3.Connection, index: int) -> None:
-        row = (receipt_id.hex(), fields["time/started"], secret, index, None, private)
-        connection.execute("INSERT INTO receipts VALUES (?, ?, ?, ?, ?, ?)", row)
-
-    return keep
-
-
-def _decode(data: bytes, kind: type[_T], receipt_id: str) -> _T:
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except msgspec.DecodeError as error:
-        raise LogError(
-            f"what this device kept of receipt {receipt_id} is damaged: {error}", "restore a backup"
-        ) from error
-
-
-def _disclose(secret: bytes, private: _Private) -> Disclosure:
-    tokens = [
-        TokenOpening(
-            id=token.id,
-            index=index,
-            piece=encode_base64(token.piece),
-            salt=encode_base64(derive_salt(secret, TOKEN_FIELD, index)),
-        )
-        for index, token in enumerate(private.tokens)
-    ]
-    return Disclosure(intent=open_all(secret, private.intent), result=open_all(secret, private.result), tokens=tokens)
-
-
-def _token_tree(receipt_id: bytes, secret: bytes, tokens: list[Token]) -> MemoryTree:
+def token_tree(receipt_id: bytes, secret: bytes, tokens: list[Token]) -> MemoryTree:
     """The tree over the output's token commitments, so that any range of them can be opened alone."""
     return MemoryTree([
         hash_leaf(commit_token(receipt_id, index, derive_salt(secret, TOKEN_FIELD, index), token.id, token.piece))

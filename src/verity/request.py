@@ -2,73 +2,96 @@
 
 from __future__ import annotations
 
-import datetime
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from verity.engines.engine import ROLES, Engine, Message
+from verity.engines.engine import Engine
 from verity.engines.numerics import Numerics
 from verity.engines.output import MAX_STOP_BYTES, MAX_STOPS
 from verity.errors import ContextOverflow, UsageError
 from verity.sampling.noise import derive_seed, read_nonce
 from verity.sampling.parameters import SamplingParameters
-from verity.statements.receipt import input_field
+from verity.statements.receipt import ROLES, Message, input_field
+from verity.statements.request import CanonicalRequest, Issued
+from verity.store.clock import now
 
 DEFAULT_MAX_TOKENS = 256
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """Nothing that changes the answer is outside it, but for the model and its engine."""
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller asks for, checked; ``max_tokens`` None is DEFAULT_MAX_TOKENS or what fits."""
 
     messages: list[Message]
     parameters: SamplingParameters
-    max_tokens: int
+    max_tokens: int | None
     stops: list[str]
-    nonce: bytes
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """Nothing that changes the answer is outside it, but for the model and its engine. Without a nonce yet there is no
+    seed: the intent is signed first."""
+
+    asked: Asked
+    max_tokens: int
+    nonce: bytes | None
     nonce_from: str
     prompt_tokens: list[int]
     clock: str | None
+    issued: Issued | None = None
 
     @property
     def seed(self) -> bytes:
+        assert self.nonce is not None
         return derive_seed(self.nonce)
 
+    def seed_fields(self) -> dict[str, Any]:
+        """Fields ``nonce`` and ``seed``: of the intent, or of the result when the nonce came after it."""
+        assert self.nonce is not None
+        return {"nonce": {"hex": self.nonce.hex(), "chosen_by": self.nonce_from}, "seed": self.seed.hex()}
 
-def make_request(
-    engine: Engine,
+
+def check_asked(
     prompt: str | Sequence[Message],
     *,
-    system: str | None,
-    max_tokens: int | None,
-    stops: Sequence[str],
-    nonce: bytes | None,
+    system: str | None = None,
+    max_tokens: int | None = None,
+    stops: Sequence[str] = (),
     sampling: Mapping[str, Any],
-) -> Request:
-    """Check what the caller asks for and turn it into prompt tokens. Raises UsageError, ContextOverflow."""
-    messages = _messages(prompt, system)
-    parameters = _parameters(sampling)
+) -> Asked:
+    """Check what a caller asks for. Raises UsageError."""
+    messages, parameters = _messages(prompt, system), _parameters(sampling)
     if max_tokens is not None and (type(max_tokens) is not int or max_tokens < 1):
         raise UsageError("max_tokens must be a whole number, at least 1", "leave it out for the default")
     if isinstance(stops, str) or len(stops) > MAX_STOPS:
         raise UsageError(f"stops is a list of at most {MAX_STOPS} strings", "put a single one in a list too")
     if not all(0 < len(_encoded(stop, "a stop string")) <= MAX_STOP_BYTES for stop in stops):
         raise UsageError(f"a stop string has 1 to {MAX_STOP_BYTES} bytes", "leave empty ones out")
-    if nonce is not None:
+    return Asked(messages=messages, parameters=parameters, max_tokens=max_tokens, stops=list(stops))
+
+
+def asked_by(request: CanonicalRequest) -> Asked:
+    """The same from a canonical request. Raises UsageError for what no device could do."""
+    return check_asked(request.messages, max_tokens=request.max_tokens, stops=request.stops, sampling=request.sampling)
+
+
+def make_request(engine: Engine, asked: Asked, *, nonce: bytes | None = None, issued: Issued | None = None) -> Request:
+    """Turn what was asked into prompt tokens. The nonce is the issuer's if one ``issued`` this (None: revealed later),
+    else ``nonce``, else drawn here. Raises UsageError, ContextOverflow, EngineError."""
+    if issued is None and nonce is not None:
         read_nonce(nonce.hex() if isinstance(nonce, bytes) else "")
-    clock = now() if engine.template_clock else None
-    prompt_tokens = engine.tokenize(engine.render(messages, clock))
+    clock = (issued.request.clock if issued else now()) if engine.template_clock else None
+    prompt_tokens = engine.tokenize(engine.render(asked.messages, clock))
     return Request(
-        messages=messages,
-        parameters=parameters,
-        max_tokens=_fit(len(prompt_tokens), max_tokens, engine.context_size),
-        stops=list(stops),
-        nonce=nonce or secrets.token_bytes(32),
-        nonce_from="caller" if nonce else "device",
+        asked=asked,
+        max_tokens=_fit(len(prompt_tokens), asked.max_tokens, engine.context_size),
+        nonce=issued.nonce if issued else nonce or secrets.token_bytes(32),
+        nonce_from="caller" if nonce or issued else "device",
         prompt_tokens=prompt_tokens,
         clock=clock,
+        issued=issued,
     )
 
 
@@ -118,7 +141,7 @@ def _fit(prompt: int, max_tokens: int | None, context: int) -> int:
 
 def intent_fields(request: Request, engine: Engine, model: Mapping[str, Any], numerics: Numerics) -> dict[str, Any]:
     """Every field of the intent (spec/receipt.md). None and [] say that a later version's feature is not in use."""
-    p = request.parameters
+    p = request.asked.parameters
     return {
         "adapters": [],
         "batch": None,
@@ -127,26 +150,20 @@ def intent_fields(request: Request, engine: Engine, model: Mapping[str, Any], nu
         "engine": engine.description,
         "grammar": None,
         "limits/max_tokens": request.max_tokens,
-        "limits/stops": request.stops,
+        "limits/stops": request.asked.stops,
         "model": dict(model),
-        "nonce": {"hex": request.nonce.hex(), "chosen_by": request.nonce_from},
         "normalisation": None,
         "numerics": msgspec.to_builtins(numerics),
         "pooling": None,
         "previous_turn": None,
         "prompt_tokens": request.prompt_tokens,
-        "request": None,
+        "request": request.issued.name if request.issued else None,
         "retention": None,
-        "seed": request.seed.hex(),
         "template": {"sha256": engine.template_digest, "add_generation_prompt": True, "clock": request.clock},
         "time/started": now(),
         "tokenizer": engine.tokenizer,
         "tools": [],
         **{f"sampling/{name}": getattr(p, name) for name in p.__struct_fields__},
-        **{input_field(i): msgspec.to_builtins(m) for i, m in enumerate(request.messages)},
+        **{input_field(i): msgspec.to_builtins(m) for i, m in enumerate(request.asked.messages)},
+        **(request.seed_fields() if request.nonce and not (request.issued and request.issued.intent) else {}),
     }
-
-
-def now() -> str:
-    """The device's clock, UTC, RFC 3339. Its word: nobody else vouches for it."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -17,6 +17,11 @@ import pytest
 Run = subprocess.CompletedProcess[str]
 
 
+def listen() -> None:
+    """In a child: heed SIGINT, also where the tests run in the background and inherited that it is ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def verity(*arguments: str | Path, home: Path, stdin: str | None = None, **extra: str) -> Run:
     environment = {**os.environ, "VERITY_HOME": str(home), "COLUMNS": "120", **extra}
     command = [sys.executable, "-c", "from verity.cli import main; main()", *map(str, arguments)]
@@ -187,7 +192,12 @@ def test_being_stopped_keeps_what_was_written(home: Path, tmp_path: Path, stop: 
     command = [sys.executable, "-u", "-c", "from verity.cli import main; main()", "ask", "Why?", "--model", "scripted",
                "--temperature", "0", "--save", str(tmp_path / "cut.verity.json")]  # fmt: skip
     with subprocess.Popen(
-        command, env={**os.environ, "VERITY_HOME": str(home)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        env={**os.environ, "VERITY_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=listen,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.read(4) == "This"
@@ -270,7 +280,7 @@ def test_ctrl_c_with_the_real_model(model_home: Path) -> None:
                "--max-tokens", "2000", "--threads", "1"]  # fmt: skip
     environment = {**os.environ, "VERITY_HOME": str(model_home)}
     with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen
     ) as process:
         assert process.stdout is not None
         process.stdout.read(1)

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from verity.engines.engine import Message
 from verity.engines.llama import LlamaEngine, describe_library
 from verity.engines.numerics import probe_tokens
 from verity.errors import ContextOverflow, EngineError
 from verity.node import Node
+from verity.statements.receipt import Message
 
 pytestmark = pytest.mark.model
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verity.engines.engine import Message
 from verity.engines.templates import CHATML, MAX_TEMPLATE, ChatTemplate
 from verity.errors import EngineError
+from verity.statements.receipt import Message
 
 HELLO = [Message("user", "Hello {{ 7 * 7 }}")]
 

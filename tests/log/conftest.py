@@ -48,6 +48,8 @@ def _build(place: Place) -> Draft:
 
 
 def _inspect(stored: Stored, place: Place) -> str | None:
+    assert stored.salt is not None
+    assert stored.envelope is not None
     if _digest(stored.salt, stored.envelope) != stored.entry:
         return f"entry {stored.index} is not made of its envelope"
     if stored.envelope.split()[-2:] != f"{place.index} {place.previous}".encode().split():

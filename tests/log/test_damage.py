@@ -87,8 +87,8 @@ def test_every_stored_hash_counts(database: Database, log: DeviceLog, build: Bui
             assert ("entry" if level == 0 else f"level {level}") in problem
         execute(database, f"DELETE FROM log_nodes {where}", level, position)
         assert len(log.check()) == 1
-        execute(database, "INSERT INTO log_nodes VALUES (?, ?, ?)", level, position, digest)
-    execute(database, "INSERT INTO log_nodes VALUES (0, 7, ?)", bytes(32))
+        execute(database, "INSERT INTO log_nodes VALUES (0, ?, ?, ?)", level, position, digest)
+    execute(database, "INSERT INTO log_nodes VALUES (0, 0, 7, ?)", bytes(32))
     assert log.check() == ["the tree has hashes that belong to no entry: 1"]
     with pytest.raises(LogError, match="already holds hashes"):
         log.append(build)
@@ -112,7 +112,7 @@ def test_a_damaged_tree_gives_no_proof_and_no_append(
 
 def test_entries_outside_the_log(database: Database, log: DeviceLog, build: Build) -> None:
     for position, problem in ((7, "lies beyond the signed head, which counts 7"), (-1, "has position -1")):
-        execute(database, "INSERT INTO log_entries VALUES (?, ?, ?, ?)", position, bytes(32), bytes(16), b"")
+        execute(database, "INSERT INTO log_entries VALUES (0, ?, ?, ?, ?)", position, bytes(32), bytes(16), b"")
         assert problem in log.check()[0]
         with pytest.raises(LogError, match="beyond its signed head"):
             log.append(build)
@@ -128,7 +128,7 @@ def truncate(database: Database, log: DeviceLog, size: int, signer: Signer) -> N
         rows = connection.execute("SELECT entry FROM log_entries ORDER BY position").fetchall()
         root = tree.root_of(tree.hash_leaf(entry) for (entry,) in rows)
         note = sign(Checkpoint(log.origin, size, root), signer)
-        connection.execute("UPDATE log_head SET size = ?, root = ?, checkpoint = ?", (size, root, note))
+        connection.execute("UPDATE log_heads SET size = ?, root = ?, checkpoint = ?", (size, root, note))
 
 
 def test_a_kept_checkpoint_shows_a_log_cut_back(
@@ -181,17 +181,17 @@ def test_a_kept_checkpoint_of_another_log(log: DeviceLog, signer: Signer, strang
 @pytest.mark.parametrize(
     "change",
     [
-        "UPDATE log_head SET size = 6",
-        "UPDATE log_head SET size = -1",
-        "UPDATE log_head SET root = zeroblob(32)",
-        "UPDATE log_head SET root = x''",
-        "UPDATE log_head SET origin = 'verity/other/0'",
-        "UPDATE log_head SET origin = CAST(x'ff' AS TEXT)",
-        "UPDATE log_head SET checkpoint = ''",
-        "UPDATE log_head SET checkpoint = CAST(x'ff00' AS TEXT)",
-        "UPDATE log_head SET checkpoint = replace(checkpoint, char(10) || '7', char(10) || '6')",
-        "UPDATE log_head SET checkpoint = checkpoint || char(10)",
-        "DELETE FROM log_head",
+        "UPDATE log_heads SET size = 6",
+        "UPDATE log_heads SET size = -1",
+        "UPDATE log_heads SET root = zeroblob(32)",
+        "UPDATE log_heads SET root = x''",
+        "UPDATE log_heads SET origin = 'verity/other/0'",
+        "UPDATE log_heads SET origin = CAST(x'ff' AS TEXT)",
+        "UPDATE log_heads SET checkpoint = ''",
+        "UPDATE log_heads SET checkpoint = CAST(x'ff00' AS TEXT)",
+        "UPDATE log_heads SET checkpoint = replace(checkpoint, char(10) || '7', char(10) || '6')",
+        "UPDATE log_heads SET checkpoint = checkpoint || char(10)",
+        "DELETE FROM log_heads",
     ],
 )
 def test_a_damaged_head(database: Database, log: DeviceLog, change: str, build: Build, inspect: Inspect) -> None:
@@ -210,22 +210,43 @@ def test_a_head_of_another_device_or_epoch(
 ) -> None:
     with pytest.raises(LogError, match="does not verify"):
         DeviceLog(database, stranger).append(build)
+    execute(database, "UPDATE log_heads SET epoch = 1")
     with pytest.raises(LogError, match="holds the log"):
         DeviceLog(database, signer, epoch=1).append(build)
+
+
+def test_an_epoch_that_is_over_takes_no_more_entries(
+    database: Database, log: DeviceLog, signer: Signer, build: Build
+) -> None:
+    before = log.checkpoint()
+    later = DeviceLog(database, signer, epoch=5)
+    assert later.append(build) == 0
+    with pytest.raises(LogError, match="goes on in epoch 5"):
+        log.append(build)
+    assert log.checkpoint() == before
+    assert log.check() == later.check() == []
+    assert (log.size(), later.size()) == (7, 1)
+
+
+def test_compacted_entries_keep_their_leaves(database: Database, log: DeviceLog, inspect: Inspect) -> None:
+    execute(database, "UPDATE log_entries SET salt = NULL, envelope = NULL WHERE position IN (1, 4)")
+    assert log.check(None, inspect) == []
+    log.prove(1)
+    assert log.entry(4).envelope is None
 
 
 def test_a_stale_head_is_put_back(database: Database, log: DeviceLog, build: Build) -> None:
     """An older head with a good signature, as from a restored file: the next append must not sign a second history."""
     with database.snapshot() as connection:
-        stale = connection.execute("SELECT size, root, checkpoint FROM log_head").fetchone()
+        stale = connection.execute("SELECT size, root, checkpoint FROM log_heads").fetchone()
     log.append(build)
-    execute(database, "UPDATE log_head SET size = ?, root = ?, checkpoint = ?", *stale)
+    execute(database, "UPDATE log_heads SET size = ?, root = ?, checkpoint = ?", *stale)
     with pytest.raises(LogError, match="beyond its signed head"):
         log.append(build)
     assert "entry 7 lies beyond the signed head, which counts 7" in log.check()
 
 
-@pytest.mark.parametrize("change", ["UPDATE log_head SET size = 99", "UPDATE log_head SET root = zeroblob(32)"])
+@pytest.mark.parametrize("change", ["UPDATE log_heads SET size = 99", "UPDATE log_heads SET root = zeroblob(32)"])
 def test_a_head_that_moves_during_an_append(database: Database, log: DeviceLog, change: str, build: Build) -> None:
     held: list[sqlite3.Connection] = []
     log.append(build, lambda connection, _index: held.append(connection))
@@ -245,7 +266,7 @@ def test_a_head_that_appears_during_the_first_append(database: Database, signer:
     log = DeviceLog(database, signer)
 
     def meddle(place: Place) -> Draft:
-        database._connection.execute("INSERT INTO log_head VALUES (1, 'x', 1, x'', '')")
+        database._connection.execute("INSERT INTO log_heads VALUES (0, 'x', 1, x'', '')")
         return build(place)
 
     with pytest.raises(LogError, match="changed during an append"):

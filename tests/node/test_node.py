@@ -228,19 +228,19 @@ def test_verifying_first_does_not_keep_the_device_from_declaring(home: Path) -> 
 def test_a_receipt_can_be_bundled_again_later(scripted: Node) -> None:
     answer = scripted.ask("Why?", max_tokens=5)
     scripted.ask("And?", max_tokens=5)
-    later = scripted.recorder.bundle(answer.receipt)
+    later = scripted.exporter.bundle(answer.receipt)
     assert later.receipt == answer.bundle.receipt
     assert later.log.checkpoint != answer.bundle.log.checkpoint
     assert verity.verify(later, home=scripted.home, replay=False).check("logged").status == "passed"
     with pytest.raises(UsageError, match="no receipt"):
-        scripted.recorder.bundle("ff" * 16)
+        scripted.exporter.bundle("ff" * 16)
 
 
 def test_public_names() -> None:
     """The public surface: a name that goes away or comes is a decision."""
     assert sorted(verity.__all__) == [
-        "Answer", "Bundle", "Check", "Message", "Node", "Policy", "Report", "SamplingParameters", "ScriptedEngine",
-        "Stream", "VerityError", "open", "verify",
+        "Answer", "Bundle", "Check", "Issued", "Message", "Node", "Policy", "Report", "SamplingParameters",
+        "ScriptedEngine", "Selection", "Stream", "VerityError", "open", "read_request", "verify",
     ]  # fmt: skip
     for name in verity.__all__:
         assert getattr(verity, name) is not None

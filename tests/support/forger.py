@@ -7,10 +7,12 @@ from typing import Any
 
 from verity.engines.output import Output
 from verity.node import Node
-from verity.recorder import Token
-from verity.request import intent_fields, make_request, now
+from verity.recorder import Begun, ending
+from verity.request import Request, asked_by, check_asked, intent_fields, make_request
 from verity.sampling.sampler import Sampler
 from verity.statements.bundle import Bundle
+from verity.statements.request import Issued
+from verity.store.receipts import Token
 
 Edit = Callable[[dict[str, Any]], None]
 
@@ -24,43 +26,50 @@ def forge(
     tokens: Callable[[list[int], list[Any]], list[int]] = lambda tokens, rows: tokens,
     pieces: Callable[[list[bytes]], list[bytes]] = lambda pieces: pieces,
     max_tokens: int = 24,
+    issued: Issued | None = None,
+    nonce: bytes = b"f" * 32,
+    begun: Begun | None = None,
     **sampling: Any,
 ) -> Bundle:
     """Run the model honestly, then sign and log what the edits make of it.
 
     ``intent`` and ``result`` change the fields that are committed. ``tokens`` is given the honest tokens and the
     logits at every position, and returns the tokens to claim; text and finish reason are made to fit them. ``pieces``
-    changes the bytes that each token is said to stand for.
+    changes the bytes that each token is said to stand for. ``issued`` is the request to pretend to answer (the model
+    runs on the prompt and parameters given here all the same), ``begun`` an intent that is logged already.
     """
     loaded = node.load()
-    engine = loaded.engine
-    limits: dict[str, Any] = {"max_tokens": max_tokens, "stops": ()}
-    request = make_request(engine, prompt, system=None, nonce=b"f" * 32, sampling=sampling, **limits)
-    fields = intent_fields(request, engine, loaded.model, loaded.numerics)
-    sampler = Sampler(request.parameters, request.seed, request.prompt_tokens)
+    asked = check_asked(prompt, max_tokens=max_tokens, sampling=sampling)
+    if issued is not None and not sampling:
+        asked = asked_by(issued.request)
+    request = make_request(loaded.engine, asked, nonce=nonce, issued=issued)
+    drawn, rows = _generate(loaded.engine, request)
+    claimed = tokens(list(drawn), rows)
+    output = Output(request.max_tokens, [])
+    for token in claimed:
+        piece = loaded.engine.piece(token) if token < loaded.engine.vocabulary else b"?"
+        output.push(token, piece, loaded.engine.is_end(token))
+    said = ending(output.finish or "cancelled", output.text)
+    fields = intent_fields(request, loaded.engine, loaded.model, loaded.numerics)
+    intent(fields)
+    if begun is not None:
+        said |= request.seed_fields()
+    result(said)
+    begun = begun or node.recorder.begin(fields, request=issued.envelope if issued else None)
+    spelled = pieces(output.pieces)
+    node.recorder.finish(begun, said, [Token(id=t, piece=p) for t, p in zip(claimed, spelled, strict=True)])
+    return node.exporter.bundle(begun.id)
+
+
+def _generate(engine: Any, request: Request) -> tuple[list[int], list[Any]]:
+    """The honest tokens and the logits before each."""
+    sampler = Sampler(request.asked.parameters, request.seed, request.prompt_tokens)
     drawn: list[int] = []
     rows: list[Any] = []
     engine.reset()
     logits = engine.advance(request.prompt_tokens)
-    while len(drawn) < max_tokens and not (drawn and engine.is_end(drawn[-1])):
+    while len(drawn) < request.max_tokens and not (drawn and engine.is_end(drawn[-1])):
         rows.append(logits.copy())
         drawn.append(sampler.draw(logits))
         logits = engine.advance(drawn[-1:])
-    claimed = tokens(list(drawn), rows)
-    output = Output(max_tokens, [])
-    for token in claimed:
-        piece = engine.piece(token) if token < engine.vocabulary else b"?"
-        output.push(token, piece, engine.is_end(token))
-    ending: dict[str, Any] = {
-        "output/finish": output.finish or "cancelled",
-        "output/segments": None,
-        "output/text": output.text,
-        "output/tool_calls": [],
-        "time/finished": now(),
-    }
-    intent(fields)
-    result(ending)
-    begun = node.recorder.begin(fields)
-    said = pieces(output.pieces)
-    node.recorder.finish(begun, ending, [Token(id=t, piece=p) for t, p in zip(claimed, said, strict=True)])
-    return node.recorder.bundle(begun.id)
+    return drawn, rows

@@ -110,7 +110,7 @@ def test_results_of_one_device_exchanged(bundle: Bundle, scripted: Node) -> None
     mixed = msgspec.structs.replace(
         other,
         receipt=msgspec.structs.replace(other.receipt, intent=bundle.receipt.intent),
-        log=msgspec.structs.replace(other.log, intent=scripted.recorder.bundle(_id(bundle)).log.intent),
+        log=msgspec.structs.replace(other.log, intent=scripted.exporter.bundle(_id(bundle)).log.intent),
     )
     report = verify(mixed, scripted)
     assert "names another intent" in report.check("intent").sentence

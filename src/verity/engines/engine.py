@@ -5,22 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from verity.statements.receipt import Message
+
+__all__ = ["Engine", "Logits", "Message"]
+
 Logits = npt.NDArray[np.float32]
-
-
-ROLES = ("system", "user", "assistant")
-
-
-class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One typed input of a conversation. ``role`` is one of ROLES."""
-
-    role: str
-    content: str
-    type: str = "text"
 
 
 class Engine(Protocol):

@@ -6,19 +6,19 @@
 4. The root that the entries give is the head's.
 5. At the size of a checkpoint that somebody kept, the root that the entries give is that checkpoint's.
 6. Every entry is what its envelope says: the caller's ``inspect`` judges, for envelopes are not this layer's business.
+   Compacted entries have none: their leaves are checked, and only counted.
 
 Steps 1 to 4 and 6 find damage. Only step 5 finds an owner who wrote a new history and signed it.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 
 from verity.errors import LogError, VerityError
 from verity.log import rows, tree
 from verity.log.checkpoint import Checkpoint
-from verity.log.rows import Head, Stored
+from verity.log.rows import Head, Rows, Stored
 from verity.statements.receipt import Place
 
 MAX_PROBLEMS = 100
@@ -28,17 +28,17 @@ Inspect = Callable[[Stored, Place], str | None]
 
 
 class Audit:
-    """One reading of the log over a connection inside a snapshot. ``run`` raises nothing of its own."""
+    """One reading of one epoch's rows, inside a snapshot. ``run`` raises nothing of its own."""
 
     def __init__(
         self,
-        connection: sqlite3.Connection,
+        stored: Rows,
         origin: str,
         public: bytes,
         kept: Checkpoint | None = None,
         inspect: Inspect | None = None,
     ) -> None:
-        self._connection = connection
+        self._rows = stored
         self._origin = origin
         self._public = public
         self._kept = kept
@@ -54,7 +54,7 @@ class Audit:
     def run(self) -> list[str]:
         """Return the problems found, one sentence each."""
         head = self._read_head()  # step 1
-        for stored in rows.every_entry(self._connection):
+        for stored in self._rows.every_entry():
             if stored.index < 0:
                 self._note(f"an entry has position {stored.index}, which no log has")
             elif head is not None and stored.index >= head.size:
@@ -78,7 +78,7 @@ class Audit:
 
     def _read_head(self) -> Head | None:
         try:
-            return rows.read_head(self._connection, self._origin, self._public)
+            return self._rows.head(self._origin, self._public)
         except LogError as error:
             self._note(str(error))
             return None
@@ -100,9 +100,9 @@ class Audit:
             self._compare_nodes(index, leaf)
             if index + 1 in (head.size if head else -1, self._kept.size if self._kept else -1):
                 self._roots[index + 1] = tree.fold(self._pending)
-        elif rows.find_node(self._connection, 0, index) != leaf:
+        elif self._rows.find_node(0, index) != leaf:
             self._note(f"entry {index} is not the one in the log's tree")
-        if self._inspect is not None and self._previous:
+        if self._inspect is not None and self._previous and stored.envelope is not None:
             self._note_inspection(self._inspect, stored)
         self._next = index + 1
         self._previous = leaf.hex()
@@ -112,7 +112,7 @@ class Audit:
         derived = tree.new_nodes(index, leaf, lambda _level, _position: self._pending.pop())
         self._pending.append(derived[-1][2])
         for level, position, digest in derived:
-            stored = rows.find_node(self._connection, level, position)
+            stored = self._rows.find_node(level, position)
             self._known_nodes += stored is not None
             if stored == digest:
                 continue
@@ -132,7 +132,7 @@ class Audit:
 
     def _count_nodes(self) -> None:
         """Step 3: with a gap, hashes of missing entries remain, and the gap has been noted."""
-        extra = self._connection.execute("SELECT COUNT(*) FROM log_nodes").fetchone()[0] - self._known_nodes
+        extra = self._rows.count_nodes() - self._known_nodes
         if self._gapless and extra:
             self._note(f"the tree has hashes that belong to no entry: {extra}")
 

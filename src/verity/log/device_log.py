@@ -15,7 +15,7 @@ from typing import NamedTuple
 from verity.errors import LogError, ProofError, UsageError
 from verity.log import audit, rows, tree
 from verity.log.checkpoint import Checkpoint, open_checkpoint, sign
-from verity.log.rows import FIRST, Head, Stored
+from verity.log.rows import FIRST, Head, Rows, Stored
 from verity.statements.keys import Signer
 from verity.statements.receipt import Place
 from verity.store.database import Database
@@ -42,6 +42,7 @@ class DeviceLog:
     def __init__(self, database: Database, signer: Signer, epoch: int = 0) -> None:
         if epoch < 0:
             raise UsageError("a log's epoch is counted from 0")
+        self.epoch = epoch
         self.origin = f"verity/{signer.public.hex()}/{epoch}"
         self._database = database
         self._signer = signer
@@ -57,47 +58,57 @@ class DeviceLog:
         is. Neither may use the database otherwise. Whatever they raise undoes the append.
         """
         with self._database.transaction() as connection:
-            head = self._head(connection)
-            draft = build(self._next_place(connection, head))
+            stored = Rows(connection, self.epoch)
+            head = self._head(stored)
+            self._require_latest(connection)
+            draft = build(self._next_place(stored, head))
             if len(draft.entry) != tree.HASH_SIZE or len(draft.salt) != SALT_SIZE:
                 raise UsageError(f"an entry has {tree.HASH_SIZE} bytes and its salt {SALT_SIZE}")
-            self._insert(connection, head.size, draft)
-            self._swap_head(connection, head)
+            self._insert(stored, head.size, draft)
+            self._swap_head(stored, head)
             if also is not None:
                 also(connection, head.size)
         return head.size
 
-    def _next_place(self, connection: sqlite3.Connection, head: Head) -> Place:
+    def _require_latest(self, connection: sqlite3.Connection) -> None:
+        if (latest := rows.latest_epoch(connection)) > self.epoch:
+            raise LogError(
+                f"the log goes on in epoch {latest}", "open the device again: a backup was restored meanwhile"
+            )
+
+    def _next_place(self, stored: Rows, head: Head) -> Place:
         """Where the next entry stands, once the end of the log is what the head says it is."""
-        beyond = "SELECT 1 FROM log_entries WHERE position < 0 OR position >= ? LIMIT 1"
-        if connection.execute(beyond, (head.size,)).fetchone():
+        beyond = "SELECT 1 FROM log_entries WHERE epoch = ? AND (position < 0 OR position >= ?) LIMIT 1"
+        if stored.connection.execute(beyond, (self.epoch, head.size)).fetchone():
             raise LogError(f"the log holds entries beyond its signed head, which counts {head.size}", rows.HINT)
-        if tree.root_at(head.size, rows.node_reader(connection)) != head.root:
+        if tree.root_at(head.size, stored.node) != head.root:
             raise LogError("the log's tree does not lead to its signed root", rows.HINT)
         if head.size == 0:
             return Place(self.origin, 0, FIRST)
-        last = tree.hash_leaf(rows.read_entry(connection, head.size - 1).entry)
-        if rows.node_reader(connection)(0, head.size - 1) != last:
+        last = tree.hash_leaf(stored.entry(head.size - 1).entry)
+        if stored.node(0, head.size - 1) != last:
             raise LogError(f"entry {head.size - 1} is not the one in the log's tree", rows.HINT)
         return Place(self.origin, head.size, last.hex())
 
-    def _insert(self, connection: sqlite3.Connection, index: int, draft: Draft) -> None:
-        nodes = tree.new_nodes(index, tree.hash_leaf(draft.entry), rows.node_reader(connection))
+    def _insert(self, stored: Rows, index: int, draft: Draft) -> None:
+        nodes = tree.new_nodes(index, tree.hash_leaf(draft.entry), stored.node)
         try:
-            connection.execute("INSERT INTO log_entries VALUES (?, ?, ?, ?)", (index, *draft))
-            connection.executemany("INSERT INTO log_nodes VALUES (?, ?, ?)", nodes)
+            stored.connection.execute("INSERT INTO log_entries VALUES (?, ?, ?, ?, ?)", (self.epoch, index, *draft))
+            rows_of_nodes = [(self.epoch, *node) for node in nodes]
+            stored.connection.executemany("INSERT INTO log_nodes VALUES (?, ?, ?, ?)", rows_of_nodes)
         except sqlite3.IntegrityError as error:
             raise LogError(f"the log already holds hashes of an entry {index}", rows.HINT) from error
 
-    def _swap_head(self, connection: sqlite3.Connection, head: Head) -> None:
+    def _swap_head(self, stored: Rows, head: Head) -> None:
         size = head.size + 1
-        root = tree.root_at(size, rows.node_reader(connection))
-        row = (self.origin, size, root, sign(Checkpoint(self.origin, size, root), self._signer))
+        root = tree.root_at(size, stored.node)
+        row = (size, root, sign(Checkpoint(self.origin, size, root), self._signer))
         if head.size == 0:
-            cursor = connection.execute("INSERT OR IGNORE INTO log_head VALUES (1, ?, ?, ?, ?)", row)
+            insert = "INSERT OR IGNORE INTO log_heads VALUES (?, ?, ?, ?, ?)"
+            cursor = stored.connection.execute(insert, (self.epoch, self.origin, *row))
         else:
-            update = "UPDATE log_head SET origin = ?, size = ?, root = ?, checkpoint = ? WHERE size = ? AND root = ?"
-            cursor = connection.execute(update, (*row, head.size, head.root))
+            update = "UPDATE log_heads SET size = ?, root = ?, checkpoint = ? WHERE epoch = ? AND size = ? AND root = ?"
+            cursor = stored.connection.execute(update, (*row, self.epoch, head.size, head.root))
         if cursor.rowcount != 1:
             raise LogError("the log's head changed during an append, which was undone", "try again")
 
@@ -105,56 +116,55 @@ class DeviceLog:
 
     def size(self) -> int:
         """How many entries the log's signed head counts."""
-        with self._database.snapshot() as connection:
-            return self._head(connection).size
+        with self._snapshot() as stored:
+            return self._head(stored).size
 
     def checkpoint(self) -> str:
         """The signed head, as a note. Raises LogError while the log is empty."""
-        with self._database.snapshot() as connection:
-            return self._filled_head(connection).checkpoint
+        with self._snapshot() as stored:
+            return self._filled_head(stored).checkpoint
 
     def entry(self, index: int) -> Stored:
         """The entry at ``index``."""
-        with self._database.snapshot() as connection:
-            _check_index(index, self._head(connection).size)
-            return rows.read_entry(connection, index)
+        with self._snapshot() as stored:
+            _check_index(index, self._head(stored).size)
+            return stored.entry(index)
 
     def entries(self, start: int = 0, stop: int | None = None) -> Iterator[Stored]:
         """The entries from ``start`` up to ``stop`` (default: the present end), read in pages as they are asked for."""
-        with self._database.snapshot() as connection:
-            stop = _check_size(stop, self._head(connection))
+        with self._snapshot() as stored:
+            stop = _check_size(stop, self._head(stored))
         if start < 0:
             raise UsageError("the log's entries are counted from 0")
         return self._pages(start, stop)
 
     def _pages(self, start: int, stop: int) -> Iterator[Stored]:
         for at in range(start, stop, _PAGE):
-            with self._database.snapshot() as connection:
-                page = rows.read_entries(connection, at, min(at + _PAGE, stop))
+            with self._snapshot() as stored:
+                page = stored.entries(at, min(at + _PAGE, stop))
             yield from page
 
     def prove(self, index: int, size: int | None = None) -> list[bytes]:
         """The inclusion proof of an entry in the log's first ``size`` entries (default: in all of them)."""
-        with self._database.snapshot() as connection:
-            head = self._head(connection)
-            return self._prove(connection, head, index, _check_size(size, head))
+        with self._snapshot() as stored:
+            head = self._head(stored)
+            return self._prove(stored, head, index, _check_size(size, head))
 
     def proofs(self, indices: Sequence[int]) -> tuple[str, dict[int, list[bytes]]]:
         """The signed head and the inclusion proofs of these entries under it, from one state of the log."""
-        with self._database.snapshot() as connection:
-            head = self._filled_head(connection)
-            return head.checkpoint, {index: self._prove(connection, head, index, head.size) for index in indices}
+        with self._snapshot() as stored:
+            head = self._filled_head(stored)
+            return head.checkpoint, {index: self._prove(stored, head, index, head.size) for index in indices}
 
     def prove_consistency(self, old: int, new: int | None = None) -> list[bytes]:
         """The proof that the first ``old`` entries are a prefix of the first ``new`` (default: of all)."""
-        with self._database.snapshot() as connection:
-            head = self._head(connection)
+        with self._snapshot() as stored:
+            head = self._head(stored)
             new = _check_size(new, head)
             if not 0 <= old <= new:
                 raise UsageError(f"a consistency proof from {old} to {new} entries cannot be: the old size comes first")
-            node = rows.node_reader(connection)
-            proof = tree.consistency_proof(old, new, node)
-            roots = tree.root_at(old, node), self._root(connection, head, new)
+            proof = tree.consistency_proof(old, new, stored.node)
+            roots = tree.root_at(old, stored.node), _root(stored, head, new)
             with _proving():
                 tree.check_consistency(old, new, *roots, proof)
             return proof
@@ -176,30 +186,36 @@ class DeviceLog:
             kept = open_checkpoint(old_checkpoint, self._signer.public)
             if kept.origin != self.origin:
                 raise UsageError(f"the kept checkpoint is of the log {kept.origin}, and this is {self.origin}")
-        with self._database.snapshot() as connection:
-            return audit.Audit(connection, self.origin, self._signer.public, kept, inspect).run()
+        with self._snapshot() as stored:
+            return audit.Audit(stored, self.origin, self._signer.public, kept, inspect).run()
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
-    def _head(self, connection: sqlite3.Connection) -> Head:
-        return rows.read_head(connection, self.origin, self._signer.public)
+    @contextlib.contextmanager
+    def _snapshot(self) -> Iterator[Rows]:
+        with self._database.snapshot() as connection:
+            yield Rows(connection, self.epoch)
 
-    def _filled_head(self, connection: sqlite3.Connection) -> Head:
-        head = self._head(connection)
+    def _head(self, stored: Rows) -> Head:
+        return stored.head(self.origin, self._signer.public)
+
+    def _filled_head(self, stored: Rows) -> Head:
+        head = self._head(stored)
         if head.size == 0:
             raise LogError("the log is empty and has no signed head yet", "it gets one with its first entry")
         return head
 
-    def _root(self, connection: sqlite3.Connection, head: Head, size: int) -> bytes:
-        return head.root if size == head.size else tree.root_at(size, rows.node_reader(connection))
-
-    def _prove(self, connection: sqlite3.Connection, head: Head, index: int, size: int) -> list[bytes]:
+    def _prove(self, stored: Rows, head: Head, index: int, size: int) -> list[bytes]:
         _check_index(index, size)
-        leaf = tree.hash_leaf(rows.read_entry(connection, index).entry)
-        proof = tree.inclusion_proof(index, size, rows.node_reader(connection))
+        leaf = tree.hash_leaf(stored.entry(index).entry)
+        proof = tree.inclusion_proof(index, size, stored.node)
         with _proving():
-            tree.check_inclusion(index, size, leaf, proof, self._root(connection, head, size))
+            tree.check_inclusion(index, size, leaf, proof, _root(stored, head, size))
         return proof
+
+
+def _root(stored: Rows, head: Head, size: int) -> bytes:
+    return head.root if size == head.size else tree.root_at(size, stored.node)
 
 
 @contextlib.contextmanager

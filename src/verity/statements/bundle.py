@@ -4,7 +4,11 @@
      "log":        {"checkpoint": C2SP text, "intent": {…proof}, "result": {…}},  public
      "disclosure": {"intent": [openings], "result": [openings], "tokens": [...]}} private; may be absent
 
-Nothing in it is trusted for being there. ``verity.verify`` decides.
+A signed intent, ``*.intent.json``, is what its issuer gets before the nonce is known:
+
+    {"intent": DSSE envelope, "checkpoint": C2SP text, "proof": {…}}              public
+
+Nothing in them is trusted for being there. ``verity.verify`` decides.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from verity.statements.dsse import Envelope
 from verity.statements.strict import load
 
 MAX_BUNDLE_BYTES = 32 << 20
+MAX_INTENT_BYTES = 4 << 20
 MAX_TOKENS = 1 << 17
 SUFFIX = ".verity.json"
 
@@ -34,10 +39,18 @@ class LogProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: list[str]
 
 
-class LogPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Consistency(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """That the log only grew since it had ``size`` entries: a consistency proof (hex) to the bundle's checkpoint."""
+
+    size: int
+    path: list[str]
+
+
+class LogPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     checkpoint: str
     intent: LogProof
     result: LogProof
+    consistency: Consistency | msgspec.UnsetType = msgspec.UNSET
 
 
 class TokenOpening(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -50,10 +63,13 @@ class TokenOpening(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     path: list[str] | msgspec.UnsetType = msgspec.UNSET
 
 
-class Disclosure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Disclosure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """``request`` is the issuer's, for readers who trust the issuer; it holds the whole prompt and the nonce."""
+
     intent: list[Opening]
     result: list[Opening]
     tokens: list[TokenOpening] = []
+    request: Envelope | msgspec.UnsetType = msgspec.UNSET
 
 
 class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -64,6 +80,23 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     def encode(self) -> bytes:
         """The file's bytes."""
         return msgspec.json.encode(self) + b"\n"
+
+
+class SignedIntent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """See the module."""
+
+    intent: Envelope
+    checkpoint: str
+    proof: LogProof
+
+    def encode(self) -> bytes:
+        """The file's bytes."""
+        return msgspec.json.encode(self) + b"\n"
+
+
+def decode_signed_intent(data: bytes) -> SignedIntent:
+    """Read a signed intent from its bytes. Raises FormatError."""
+    return load(data, SignedIntent, limit=MAX_INTENT_BYTES, what="signed intent")
 
 
 def decode_bundle(data: bytes) -> Bundle:

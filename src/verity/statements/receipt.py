@@ -19,6 +19,7 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 INTENT = "verity:intent/v1"
 RESULT = "verity:result/v1"
 NUMERICS = "verity:numerics/v1"
+EPOCH = "verity:epoch/v1"
 MAX_STATEMENT_BYTES = 1 << 20
 
 INPUT_PREFIX = "inputs/"
@@ -36,7 +37,16 @@ RESULT_FIELDS = frozenset({
 SEED_FIELDS = frozenset({"nonce", "seed"})
 """In the intent, or in the result when the nonce was revealed only after the signed intent; never in both."""
 
-FINISHES = ("end", "stop", "length", "cancelled", "error")
+FINISHES = ("end", "stop", "length", "cancelled", "error", "aborted")
+ROLES = ("system", "user", "assistant")
+
+
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One typed input of a conversation. ``role`` is one of ROLES."""
+
+    role: str
+    content: str
+    type: str = "text"
 
 
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,36 +1,70 @@
-"""Bundles as files: read with a size limit, written whole or not at all."""
+"""Bundles, requests and signed intents as files: read with a size limit, written whole or not at all (0600)."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Protocol
 
 from verity.errors import FormatError
-from verity.statements.bundle import MAX_BUNDLE_BYTES, SUFFIX, Bundle, decode_bundle
+from verity.statements.bundle import (
+    MAX_BUNDLE_BYTES,
+    MAX_INTENT_BYTES,
+    SUFFIX,
+    Bundle,
+    SignedIntent,
+    decode_bundle,
+    decode_signed_intent,
+)
+from verity.statements.request import MAX_REQUEST_BYTES, Issued
+from verity.statements.request import read_request as decode_request
 from verity.store.home import guarded, write_atomically
 
+PathLike = str | os.PathLike[str]
+_BUNDLE_HINT = f"give the path of a *{SUFFIX} file, as `verity ask --save FILE` writes it"
+_REQUEST_HINT = "give the path of a *.request.json file, as `verity nonce --save FILE` writes it"
+_INTENT_HINT = "give the path of a *.intent.json file, as `verity ask --request REQUEST --save FILE` writes it"
 
-def save_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> Path:
-    """Write ``bundle``, disclosure included, readable by its owner alone (0600). Raises StoreError."""
+
+class _Encodes(Protocol):
+    def encode(self) -> bytes: ...
+
+
+def save(what: _Encodes, path: PathLike) -> Path:
+    """Write a bundle, a request's envelope or a signed intent, readable by its owner alone (0600). StoreError."""
     target = Path(path)
     with guarded(target):
-        write_atomically(target, bundle.encode())
+        write_atomically(target, what.encode())
     return target
 
 
-def read_bundle(source: Bundle | bytes | str | os.PathLike[str]) -> Bundle:
+def read_bundle(source: Bundle | bytes | PathLike) -> Bundle:
     """Take a bundle as it is, from bytes, or from a file. Raises FormatError."""
     if isinstance(source, Bundle):
         return source
-    if isinstance(source, bytes):
-        return decode_bundle(source)
+    return decode_bundle(source if isinstance(source, bytes) else _read(source, MAX_BUNDLE_BYTES, _BUNDLE_HINT))
+
+
+def read_request(source: Issued | bytes | PathLike) -> Issued:
+    """Take a request as it is, from bytes, or from a file. Raises FormatError, SignatureError."""
+    if isinstance(source, Issued):
+        return source
+    return decode_request(source if isinstance(source, bytes) else _read(source, 2 * MAX_REQUEST_BYTES, _REQUEST_HINT))
+
+
+def read_signed_intent(path: PathLike) -> SignedIntent:
+    """Read a signed intent from its file. Raises FormatError."""
+    return decode_signed_intent(_read(path, MAX_INTENT_BYTES, _INTENT_HINT))
+
+
+def _read(source: PathLike, limit: int, hint: str) -> bytes:
+    """At most one byte more than ``limit``: the decoders refuse what is too large."""
     path = Path(source)
-    hint = f"give the path of a *{SUFFIX} file, as `verity ask --save FILE` writes it"
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BUNDLE_BYTES + 1)
+            data = file.read(limit + 1)
     except (OSError, ValueError) as error:
         raise FormatError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}", hint) from error
     if not data.strip():
         raise FormatError(f"{path} is empty", hint)
-    return decode_bundle(data)
+    return data

@@ -43,7 +43,47 @@ CREATE TABLE receipts (
 ) STRICT;
 """
 
-MIGRATIONS = (_SCHEMA,)
+_EPOCHS = """
+CREATE TABLE entries_2 (
+  epoch INTEGER NOT NULL, position INTEGER NOT NULL, entry BLOB NOT NULL, salt BLOB, envelope BLOB,
+  PRIMARY KEY (epoch, position)
+) STRICT;
+INSERT INTO entries_2 SELECT 0, position, entry, salt, envelope FROM log_entries;
+DROP TABLE log_entries;
+ALTER TABLE entries_2 RENAME TO log_entries;
+CREATE TABLE nodes_2 (
+  epoch INTEGER NOT NULL, level INTEGER NOT NULL, position INTEGER NOT NULL, hash BLOB NOT NULL,
+  PRIMARY KEY (epoch, level, position)
+) STRICT, WITHOUT ROWID;
+INSERT INTO nodes_2 SELECT 0, level, position, hash FROM log_nodes;
+DROP TABLE log_nodes;
+ALTER TABLE nodes_2 RENAME TO log_nodes;
+CREATE TABLE log_heads (
+  epoch INTEGER PRIMARY KEY, origin TEXT NOT NULL, size INTEGER NOT NULL, root BLOB NOT NULL, checkpoint TEXT NOT NULL
+) STRICT;
+INSERT INTO log_heads SELECT 0, origin, size, root, checkpoint FROM log_head;
+DROP TABLE log_head;
+CREATE TABLE receipts_2 (
+  id TEXT PRIMARY KEY, kind TEXT NOT NULL, state TEXT NOT NULL CHECK (state IN ('open', 'promised', 'done')),
+  started_at TEXT NOT NULL, epoch INTEGER NOT NULL, intent_position INTEGER NOT NULL, result_position INTEGER,
+  secret BLOB, disclosure BLOB, forgotten_at TEXT
+) STRICT;
+INSERT INTO receipts_2
+  SELECT id,
+    iif(json_extract(CAST(disclosure AS TEXT), '$.intent.prompt_tokens') IS NULL, 'numerics', 'generation'),
+    iif(result_position IS NULL AND json_extract(CAST(disclosure AS TEXT), '$.intent.prompt_tokens') IS NOT NULL,
+      'open', 'done'),
+    started_at, 0, intent_position, result_position, secret, disclosure, NULL
+  FROM receipts;
+DROP TABLE receipts;
+ALTER TABLE receipts_2 RENAME TO receipts;
+CREATE INDEX receipts_by_state ON receipts (state);
+CREATE TABLE requests (
+  id TEXT PRIMARY KEY, issued_at TEXT NOT NULL, intent TEXT, revealed BLOB
+) STRICT;
+"""
+
+MIGRATIONS = (_SCHEMA, _EPOCHS)
 """Entry N takes a database from version N to N+1; ``PRAGMA user_version`` holds the version."""
 
 
@@ -66,6 +106,7 @@ class Database:
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA synchronous=FULL")
                 connection.execute("PRAGMA foreign_keys=ON")
+                connection.execute("PRAGMA secure_delete=ON")  # what is deleted or moved leaves zeros: see `forget`
                 database._migrate()
             except BaseException:
                 connection.close()
@@ -116,6 +157,16 @@ class Database:
             finally:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
+
+    def scrub(self) -> None:
+        """Leave nothing of what was deleted in the journal either. Raises StoreError while another command reads it."""
+        with _guarded(self.path):
+            busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            raise StoreError(
+                f"{self.path} is being read by another command, so its journal still holds what was deleted",
+                "run the command again when the other has ended",
+            )
 
     def __enter__(self) -> Database:
         return self

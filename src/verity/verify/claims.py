@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from verity.engines.engine import ROLES, Message
 from verity.engines.numerics import Numerics
 from verity.engines.output import MAX_STOP_BYTES, MAX_STOPS
 from verity.errors import FormatError, UsageError
 from verity.sampling.parameters import SamplingParameters
-from verity.statements.receipt import FINISHES, INPUT_PREFIX, convert_field, input_field
+from verity.statements.receipt import FINISHES, INPUT_PREFIX, ROLES, Message, convert_field, input_field
+from verity.statements.request import TIME
 from verity.statements.strict import canonical, decode_hex
 from verity.verify.replay import CannotReplay, Claim, ModelName, Template
 
 _T = TypeVar("_T")
-_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?Z", re.ASCII)
 
 UNUSED: dict[str, Any] = {
     "adapters": [],
@@ -29,7 +27,6 @@ UNUSED: dict[str, Any] = {
     "output/tool_calls": [],
     "pooling": None,
     "previous_turn": None,
-    "request": None,
     "retention": None,
     "tools": [],
 }
@@ -48,6 +45,13 @@ class Nonce(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     hex: str
     chosen_by: Literal["device", "caller"]
+
+
+class RequestName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Field ``request``: which request this answers (spec/request.md)."""
+
+    id: str
+    sha256: str
 
 
 class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,10 +88,23 @@ class Fields:
         """The field as ``kind``. Raises Withheld or FormatError."""
         return convert_field(self.value(field), kind, field)
 
+    def member(self, name: str) -> Any:
+        """A field's value, or with ``field/member`` one member of it. Raises Withheld, FormatError."""
+        field, _, member = name.rpartition("/")
+        if name in (*self._opened, *self.withheld) or field not in (*self._opened, *self.withheld):
+            return self.value(name)
+        value = self.value(field)
+        if not isinstance(value, dict) or member not in value:
+            raise FormatError(f"field {field!r} has no member {member!r}")
+        return value[member]
+
+    def inputs(self) -> list[str]:
+        """The names of all inputs, opened or not."""
+        return [name for name in self.names() if name.startswith(INPUT_PREFIX)]
+
     def messages(self) -> list[Message]:
         """The inputs in order; all must be text here. Raises FormatError."""
-        names = [name for name in (*self._opened, *self.withheld) if name.startswith(INPUT_PREFIX)]
-        messages = [self.read(input_field(i), Message) for i in range(len(names))]
+        messages = [self.read(input_field(i), Message) for i in range(len(self.inputs()))]
         if any(m.type != "text" for m in messages):
             raise FormatError("this receipt has inputs that are not text, which this version cannot replay")
         if any(m.role not in ROLES for m in messages):
@@ -109,7 +126,7 @@ class Fields:
         return stops
 
     def _time(self, field: str) -> None:
-        if not _TIME.fullmatch(self.read(field, str)):
+        if not TIME.fullmatch(self.read(field, str)):
             raise FormatError(f"field {field!r} is not a time in UTC (RFC 3339)")
 
     def _check_simple(self) -> None:
@@ -123,10 +140,11 @@ class Fields:
         self._check_simple()
         self._time("time/started")
         self._time("time/finished")
+        self.read("request", RequestName | None)
         decode_hex(self.read("seed", str), 32, "seed")
         model, template = self.read("model", ModelName), self.read("template", Template)
         decode_hex(model.blake3, 32, "model's BLAKE3 digest")
-        if template.clock is not None and not _TIME.fullmatch(template.clock):
+        if template.clock is not None and not TIME.fullmatch(template.clock):
             raise FormatError("the template's clock is not a time in UTC (RFC 3339)")
         if self.read("limits/max_tokens", int) < 1:
             raise FormatError("the receipt asks for less than one token")

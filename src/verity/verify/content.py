@@ -1,4 +1,4 @@
-"""Steps 5 and 6: does what was disclosed belong to the receipt, and does it belong together."""
+"""Steps 7 and 8: does what was disclosed belong to the receipt, and does it belong together."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Opened(NamedTuple):
 
 
 def open_fields(bundle: Bundle, intent: Statement, result: Statement) -> Opened:
-    """Step 5. Every opened field, and every field's absence, must be what the two statements committed to."""
+    """Step 7. Every opened field, and every field's absence, must be what the two statements committed to."""
     nothing = Fields({})
     if not isinstance(bundle.disclosure, Disclosure):
         sentence = "The bundle has no disclosure: the receipt alone says nothing about content."
@@ -144,7 +144,7 @@ def _summary(fields: Fields, opened: list[TokenOpening], whole: list[TokenOpenin
 
 
 def output(fields: Fields, tokens: list[TokenOpening] | None) -> Check:
-    """Step 6. The text must be what the tokens' bytes say, but for what a stop string cut off."""
+    """Step 8. The text must be what the tokens' bytes say, but for what a stop string cut off."""
     text = fields.read("output/text", str)
     if tokens is None:
         return Check("output", "not made", "Not all of the output was disclosed.")
@@ -168,6 +168,10 @@ def output(fields: Fields, tokens: list[TokenOpening] | None) -> Check:
         return Check("output", "failed", "The output has more tokens than were asked for.", said)
     if finish == "length" and count != fields.read("limits/max_tokens", int):
         return Check("output", "failed", "The answer is said to have reached its length, and has not.", said)
-    ending = {"cancelled": "it was cut off, on the device's word", "error": "an error ended it, on the device's word"}
+    ending = {
+        "cancelled": "it was cut off, on the device's word",
+        "error": "an error ended it, on the device's word",
+        "aborted": "the process that wrote it died, on the device's word",
+    }
     how = ending.get(finish, f"it ended by {finish}")
     return Check("output", "passed", f"The text is that of its {count} tokens; {how}.", said)

@@ -1,4 +1,4 @@
-"""Steps 1 and 7 to 12: what the receipt says, held against what this version knows and what the caller expects."""
+"""Steps 1 and 9 to 15: what the receipt says, held against what this version knows and what the caller expects."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 from verity.engines import LLAMA, SCRIPTED
 from verity.sampling.noise import derive_seed, read_nonce
-from verity.statements.receipt import INPUT_PREFIX, INTENT_FIELDS, RESULT_FIELDS, SEED_FIELDS, Statement
+from verity.statements.receipt import INTENT_FIELDS, RESULT_FIELDS, SEED_FIELDS, Statement
+from verity.statements.request import Issued
 from verity.statements.strict import canonical
 from verity.verify.claims import Choice, Fields, Nonce
 from verity.verify.policy import Expected, Policy
@@ -16,11 +17,6 @@ from verity.verify.report import Check
 KINDS = ("generation",)
 ENGINES = (LLAMA,)
 MAX_CHOICES = 1 << 16
-
-GRINDING_HANDLES = frozenset(
-    f for f in INTENT_FIELDS if f.startswith(("sampling/", "limits/"))
-) | {"inputs/0000", "model", "numerics", "template", "adapters", "tools", "context", "choice"}  # fmt: skip
-"""What a device could still vary, with the nonce in hand, until it likes the answer. seed-origin needs all pinned."""
 
 
 def known(intent: Statement, result: Statement) -> Check:
@@ -38,7 +34,7 @@ def known(intent: Statement, result: Statement) -> Check:
 
 
 def engine(fields: Fields) -> Check:
-    """Step 7."""
+    """Step 9."""
     said = fields.read("engine", dict[str, Any])
     name = said.get("name")
     if name == SCRIPTED:
@@ -51,10 +47,10 @@ def engine(fields: Fields) -> Check:
 
 
 def model(fields: Fields, policy: Policy, expected: str | None) -> Check:
-    """Step 8."""
+    """Step 10."""
     said = fields.read("model", ModelName)
     evidence = {"name": said.name, "blake3": said.blake3, "sha256": said.sha256}
-    wanted = [digests for digests in (policy.trust.models, [expected] if expected else []) if digests]
+    wanted = [digests for digests in (policy.models, [expected] if expected else []) if digests]
     if not wanted:
         sentence = f"The receipt names {said.name} ({said.blake3[:16]}…); say which model you expect with --model."
         return Check("model", "not made", sentence, evidence)
@@ -65,7 +61,7 @@ def model(fields: Fields, policy: Policy, expected: str | None) -> Check:
 
 
 def prompt(fields: Fields, expected: Expected) -> Check:
-    """Step 9. The prompt and, if one is named, the system message must be all that the model was given."""
+    """Step 11. The prompt and, if one is named, the system message must be all that the model was given."""
     if expected.prompt is None and expected.system is None:
         return Check("prompt", "not made", "No prompt was given to compare with.")
     messages = [(m.role, m.content) for m in fields.messages()]
@@ -79,8 +75,32 @@ def prompt(fields: Fields, expected: Expected) -> Check:
     return Check("prompt", "failed", "The receipt is for another prompt than the one given.")
 
 
+def request(fields: Fields, known: Issued | None, carried: Issued | None) -> Check:
+    """Step 12. Every field that the request fixes must stand in the receipt as the request has it.
+
+    ``known`` is the caller's, or one by an issuer whom the policy trusts; ``carried`` came with the bundle.
+    """
+    name = "request"
+    if known is None:
+        if carried is None:
+            return Check(name, "not made", "No request was given to compare with.")
+        unknown = f"The bundle carries a request of the issuer {carried.issuer[:16]}…, whom the policy does not list."
+        return Check(name, "not made", unknown, {"issuer": carried.issuer})
+    if fields.value("request") != known.name:
+        return Check(name, "failed", "The receipt does not say that it answers this request.")
+    for pin, value in known.request.pins().items():
+        if not same(fields.member(pin), value):
+            return Check(name, "failed", f"The receipt has another {pin} than the request.", {"field": pin})
+    if len(fields.inputs()) != len(known.request.messages):
+        return Check(name, "failed", "The receipt has other messages beside those of the request.")
+    if fields.member("template/clock") not in (None, known.request.clock):
+        return Check(name, "failed", "The template was told another time than the request's.")
+    sentence = f"The receipt answers the request of the issuer {known.issuer[:16]}…, in every field that it fixes."
+    return Check(name, "passed", sentence, {"issuer": known.issuer, "id": known.id})
+
+
 def nonce(fields: Fields, expected: str | None) -> Check:
-    """Step 10. Raises UsageError for a nonce of the wrong form."""
+    """Step 13. Raises UsageError for a nonce of the wrong form."""
     said = fields.read("nonce", Nonce)
     choice = fields.read("choice", Choice)
     if not 0 <= choice.index < choice.of <= MAX_CHOICES:
@@ -96,34 +116,21 @@ def nonce(fields: Fields, expected: str | None) -> Check:
     return Check("nonce", "passed", f"The seed follows from the nonce that was given.{answers}")
 
 
-def seed_origin(fields: Fields, policy: Policy, expected: str | None) -> Check:
-    """Step 11. Needs the caller's own nonce and a request pinned in every field that could be varied instead."""
-    if expected is None:
-        return Check("seed-origin", "not made", "The prover could choose: no nonce of the verifier's own was given.")
-    if fields.read("nonce", Nonce).hex != expected:
-        return Check("seed-origin", "failed", "The nonce is not the one given, so the prover chose the randomness.")
-    handles = GRINDING_HANDLES | {f for f in fields.names() if f.startswith(INPUT_PREFIX)}
-    loose = sorted(handles - set(policy.pin))
-    if loose:
-        sentence = f"The nonce is yours, but the prover could vary what the policy does not pin: {', '.join(loose)}."
-        return Check("seed-origin", "not made", sentence, {"not_pinned": loose})
-    if pinned(fields, policy).status != "passed":
-        return Check(
-            "seed-origin", "failed", "The nonce is yours, but the request is not the one that the policy pins."
-        )
-    return Check("seed-origin", "passed", "The nonce and every field of the request are the verifier's own.")
-
-
 def pinned(fields: Fields, policy: Policy) -> Check:
-    """Step 12. Raises Withheld for a pinned field that was not disclosed."""
+    """Step 14. Raises Withheld for a pinned field that was not disclosed."""
     if not policy.pin:
         return Check("pinned", "not made", "The policy pins no field.")
     for field, value in policy.pin.items():
-        said = fields.value(field)
-        if canonical(_without_nulls(said)) != canonical(_without_nulls(value)):
+        said = fields.member(field)
+        if not same(said, value):
             sentence = f"The receipt has {field} = {said!r}, and the policy pins it to {value!r}."
             return Check("pinned", "failed", sentence, {"field": field})
     return Check("pinned", "passed", f"All {len(policy.pin)} pinned fields have their values.")
+
+
+def same(said: Any, wanted: Any) -> bool:
+    """Whether two values are equal as JSON, leaving out what is null."""
+    return canonical(_without_nulls(said)) == canonical(_without_nulls(wanted))
 
 
 def _without_nulls(value: Any) -> Any:
@@ -134,10 +141,20 @@ def _without_nulls(value: Any) -> Any:
 
 
 def numerics(fields: Fields, policy: Policy) -> Check:
-    """Step 12, second half. The fingerprint is the device's claim until a replay under it has passed."""
+    """Step 15. The fingerprint is the device's claim until a replay under it has passed."""
     said = fields.read("numerics", dict[str, Any])
     if not policy.accept.numerics:
         return Check("numerics", "not made", "The policy does not say which numerics it accepts.", said)
     if said.get("fingerprint") not in policy.accept.numerics:
         return Check("numerics", "failed", "The receipt claims numerics that the policy does not accept.", said)
     return Check("numerics", "passed", "The receipt claims numerics that the policy accepts.", said)
+
+
+def finish(fields: Fields, policy: Policy) -> Check:
+    """Step 15, second half. How an answer may end: ``cancelled`` and its like are the device's word."""
+    said = fields.read("output/finish", str)
+    if not policy.accept.finishes:
+        return Check("finish", "not made", f"The policy does not say how an answer may end; this one ended by {said}.")
+    if said not in policy.accept.finishes:
+        return Check("finish", "failed", f"The answer ended by {said!r}, which the policy does not accept.")
+    return Check("finish", "passed", f"The answer ended by {said}, which the policy accepts.")

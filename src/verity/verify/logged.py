@@ -1,4 +1,4 @@
-"""Steps 3 and 4: where intent and result stand in the device's log."""
+"""Steps 3 to 6: where intent and result stand in the device's log, and whether that log only grew."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ import re
 
 from verity.errors import FormatError, LogError, ProofError
 from verity.log.checkpoint import Checkpoint, open_checkpoint
-from verity.log.tree import check_inclusion, hash_leaf
-from verity.statements.bundle import Bundle, LogProof
+from verity.log.tree import check_consistency, check_inclusion, hash_leaf
+from verity.statements.bundle import Bundle, Consistency, LogProof, SignedIntent
 from verity.statements.commitments import decode_salt
 from verity.statements.dsse import Envelope
 from verity.statements.keys import parse_key
 from verity.statements.receipt import Statement, statement_digest
+from verity.statements.request import IntentName
 from verity.statements.strict import decode_hex
+from verity.verify.policy import Policy
 from verity.verify.report import Check
 
 
-def in_the_log(bundle: Bundle, intent: Statement, result: Statement, device: str) -> Check:
+def in_the_log(bundle: Bundle, intent: Statement, result: Statement, device: str, policy: Policy) -> Check:
     """Step 3. Raises VerityError with the reason when it does not hold."""
-    checkpoint = open_checkpoint(bundle.log.checkpoint, parse_key(device))
-    if not re.fullmatch(rf"verity/{device}/(0|[1-9][0-9]{{0,8}})", checkpoint.origin, re.ASCII):
-        raise LogError("the checkpoint is of a log that is not this device's")
+    checkpoint = _open(bundle.log.checkpoint, device)
+    if policy.trust.origins and checkpoint.origin not in policy.trust.origins:
+        raise LogError(f"the receipt is in the log {checkpoint.origin}, which the policy does not trust")
     for name, envelope, proof, statement in (
         ("intent", bundle.receipt.intent, bundle.log.intent, intent),
         ("result", bundle.receipt.result, bundle.log.result, result),
@@ -33,6 +35,18 @@ def in_the_log(bundle: Bundle, intent: Statement, result: Statement, device: str
         f"as of its checkpoint of size {checkpoint.size}.",
         {"origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root.hex()},
     )
+
+
+def check_intent(signed: SignedIntent, statement: Statement, device: str) -> None:
+    """That a signed intent stands in the device's log. Raises FormatError, LogError, SignatureError."""
+    _included("intent", signed.intent, signed.proof, statement, _open(signed.checkpoint, device))
+
+
+def _open(note: str, device: str) -> Checkpoint:
+    checkpoint = open_checkpoint(note, parse_key(device))
+    if not re.fullmatch(rf"verity/{device}/(0|[1-9][0-9]{{0,14}})", checkpoint.origin, re.ASCII):
+        raise LogError("the checkpoint is of a log that is not this device's")
+    return checkpoint
 
 
 def _included(name: str, envelope: Envelope, proof: LogProof, statement: Statement, checkpoint: Checkpoint) -> None:
@@ -52,8 +66,41 @@ def _leaf(envelope: Envelope, proof: LogProof) -> bytes:
     return hash_leaf(envelope.log_entry(decode_salt(proof.salt)))
 
 
+def consistent(bundle: Bundle, device: str, kept: str | None) -> Check:
+    """Step 4. The bundle's checkpoint held against one that the caller kept.."""
+    name = "consistent"
+    if kept is None:
+        return Check(name, "not made", "No checkpoint from before was given to compare with.")
+    new, old = _open(bundle.log.checkpoint, device), _open(kept, device)
+    if new.origin != old.origin:
+        sentence = f"The kept checkpoint is of {old.origin}, another epoch of the device's log: nothing to compare."
+        return Check(name, "not made", sentence)
+    evidence = {"old_size": old.size, "new_size": new.size, "old": kept, "new": bundle.log.checkpoint}
+    if new.size == old.size:
+        if new.root != old.root:
+            sentence = f"The device signed two logs of {new.size} entries: keep both checkpoints, they prove it."
+            return Check(name, "failed", sentence, evidence)
+        return Check(name, "passed", "The log is the one that you knew.", evidence)
+    proof = bundle.log.consistency
+    if not isinstance(proof, Consistency) or proof.size != min(old.size, new.size):
+        sentence = (
+            f"Nothing shows that the log of {new.size} entries and the one of {old.size} that you kept are one: "
+            "ask the owner for `verity export --since` your checkpoint."
+        )
+        return Check(name, "not made", sentence, evidence)
+    first, second = sorted((old, new), key=lambda checkpoint: checkpoint.size)
+    path = [decode_hex(h, 32, "hash in a consistency proof") for h in proof.path]
+    try:
+        check_consistency(first.size, second.size, first.root, second.root, path)
+    except ProofError as error:
+        return Check(name, "failed", f"The log does not go on from the one that you kept: {error}.", evidence)
+    return Check(
+        name, "passed", f"The log only grew since the checkpoint of {old.size} entries that you kept.", evidence
+    )
+
+
 def intent_before_result(bundle: Bundle, intent: Statement, result: Statement) -> Check:
-    """Step 4. Raises VerityError with the reason when it does not hold."""
+    """Step 5. Raises VerityError with the reason when it does not hold."""
     if result.predicate.intent != statement_digest(bundle.receipt.intent.payload_bytes()):
         raise LogError("the result names another intent than the one in this bundle")
     if result.predicate.id != intent.predicate.id or result.predicate.kind != intent.predicate.kind:
@@ -68,7 +115,17 @@ def intent_before_result(bundle: Bundle, intent: Statement, result: Statement) -
     return Check(
         "intent",
         "passed",
-        "The result names this intent, which stands before it in the log. "
-        "That it was there before the nonce was known is the device's word.",
+        "The result names this intent, which stands before it in the log.",
         {"intent": first.index, "result": second.index},
     )
+
+
+def intent_first(bundle: Bundle, intent: Statement, named: IntentName | None) -> Check:
+    """Step 6. Whether whoever chose the nonce had this very intent, signed and logged, in hand before he told it."""
+    name = "intent-first"
+    if named is None:
+        return Check(name, "not made", "That the intent was there before the nonce was known is the device's word.")
+    said = IntentName(intent.predicate.id, statement_digest(bundle.receipt.intent.payload_bytes()))
+    if said != named:
+        return Check(name, "failed", "The nonce was revealed for another intent than this receipt's.")
+    return Check(name, "passed", "The issuer had this intent, signed and logged, before telling the nonce.")

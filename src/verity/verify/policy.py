@@ -3,15 +3,20 @@
     [trust]
     devices = ["<64 hex digits>"]           # keys that may sign; none: any key, and `signed` is then not made
     models = ["<BLAKE3 or SHA-256>"]        # models that may have answered
+    releases = ["smollm2-135m-instruct"]    # the same by their names in the catalogue, which pins the digests
+    origins = ["verity/<key>/0"]            # logs that the receipt may stand in
+    issuers = ["<64 hex digits>"]           # keys whose signed requests count as one's own
 
     [require]
     checks = ["signed", "logged", "replayed-exact"]
 
     [accept]
     numerics = ["<fingerprint>"]            # receipts that claim other numerics are refused
+    finishes = ["end", "stop", "length"]    # answers that ended otherwise are refused
 
-    [pin]                                   # disclosed fields that must have exactly this value
+    [pin]                                   # disclosed fields, or members of fields, that must have exactly this value
     "sampling/temperature" = 0.8            # TOML has no null: leave out the members of a table that are null
+    "context/size" = 4096
 
 A bundle's own key is never trusted for being in the bundle.
 """
@@ -26,11 +31,14 @@ import msgspec
 
 from verity.errors import FormatError, UsageError
 from verity.statements.keys import parse_key
+from verity.statements.receipt import FINISHES
+from verity.statements.request import Issued
+from verity.store import catalogue
 
 CHECKS = (
-    "receipt", "signed", "logged", "intent", "disclosure", "output", "engine", "model", "prompt", "nonce",
-    "seed-origin", "pinned", "numerics", "replayed-exact", "replayed-statistical", "witnessed", "anchored",
-    "hardware-bound", "spot-checked", "proven",
+    "receipt", "signed", "logged", "consistent", "intent", "intent-first", "disclosure", "output", "engine", "model",
+    "prompt", "request", "nonce", "pinned", "numerics", "finish", "replayed-exact", "replayed-statistical",
+    "seed-origin", "witnessed", "anchored", "hardware-bound", "spot-checked", "proven",
 )  # fmt: skip
 """Every check that a policy may name. The last five come with later versions: until then they are `not made`."""
 
@@ -41,6 +49,9 @@ _MAX_POLICY = 1 << 16
 class _Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     devices: list[str] = []
     models: list[str] = []
+    releases: list[str] = []
+    origins: list[str] = []
+    issuers: list[str] = []
 
 
 class _Require(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,6 +60,7 @@ class _Require(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class _Accept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     numerics: list[str] = []
+    finishes: list[str] = []
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,11 +72,22 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pin: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
-        for device in self.trust.devices:
-            parse_key(device)
+        for key in (*self.trust.devices, *self.trust.issuers):
+            parse_key(key)
+        for name in self.trust.releases:
+            if name not in _released():
+                raise UsageError(f"the policy trusts an unknown release: {name}", "name its digest under `models`")
+        if odd := sorted(set(self.accept.finishes) - set(FINISHES)):
+            raise UsageError(f"the policy accepts an unknown finish: {odd[0]}", f"known: {', '.join(FINISHES)}")
         unknown = sorted(set(self.require.checks) - set(CHECKS))
         if unknown:
             raise UsageError(f"the policy requires an unknown check: {unknown[0]}", f"known: {', '.join(CHECKS)}")
+
+    @property
+    def models(self) -> list[str]:
+        """The digests of all models that may have answered; none: any."""
+        released = _released()
+        return [*self.trust.models, *(released[name] for name in self.trust.releases)]
 
     def required(self, expected: Expected, *, replay: bool) -> list[str]:
         """The checks that must pass: those required, and one for everything that policy or caller name.
@@ -73,20 +96,30 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         named = {
             "signed": self.trust.devices or expected.device,
-            "model": self.trust.models or expected.model,
+            "logged": self.trust.origins,
+            "consistent": expected.checkpoint is not None,
+            "model": self.models or expected.model,
+            "request": expected.request,
+            "intent-first": expected.request is not None and expected.request.intent,
             "prompt": expected.prompt is not None or expected.system is not None,
-            "nonce": expected.nonce,
+            "nonce": expected.nonce or expected.request,
             "pinned": self.pin,
             "numerics": self.accept.numerics,
+            "finish": self.accept.finishes,
         }
         wanted = {*self.require.checks, *(name for name, value in named.items() if value)}
         return [name for name in CHECKS if name in wanted and (replay or not name.startswith("replayed"))]
 
 
+def _released() -> dict[str, str]:
+    return {entry.name: entry.blake3 for entry in catalogue.entries()}
+
+
 class Expected(msgspec.Struct, frozen=True):
     """What the caller names beside the policy; where both name something, both must hold.
 
-    ``device`` is a key (64 hex digits), ``model`` a BLAKE3 or SHA-256 digest, ``nonce`` lower-case hex.
+    ``device`` is a key (64 hex digits), ``model`` a BLAKE3 or SHA-256 digest, ``nonce`` lower-case hex, ``request`` one
+    that the caller issued, ``checkpoint`` a signed head that the caller kept.
     """
 
     device: str | None = None
@@ -94,6 +127,8 @@ class Expected(msgspec.Struct, frozen=True):
     prompt: str | None = None
     system: str | None = None
     nonce: str | None = None
+    request: Issued | None = None
+    checkpoint: str | None = None
 
 
 def read_policy(path: Path) -> Policy:

@@ -12,11 +12,12 @@ from typing import Any
 
 import msgspec
 
-from verity.engines.engine import Engine, Message
+from verity.engines.engine import Engine
 from verity.engines.numerics import Numerics
 from verity.engines.output import Output
 from verity.sampling.parameters import SamplingParameters
 from verity.sampling.sampler import Sampler
+from verity.statements.receipt import Message
 
 
 class ModelName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -148,7 +149,7 @@ def _token_differs(engine: Engine, position: int, claimed: int, best: int, margi
 
 
 def _ending_differs(output: Output, claim: Claim) -> Outcome | None:
-    cut_off = claim.finish in ("cancelled", "error")
+    cut_off = claim.finish in ("cancelled", "error", "aborted")
     if (output.finish is not None) if cut_off else (output.finish != claim.finish):
         seen = output.finish or "not over"
         return _differs(f"the receipt says that the answer ended by {claim.finish!r}, the replay says {seen!r}")

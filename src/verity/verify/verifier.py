@@ -3,17 +3,21 @@
      1  receipt       both envelopes hold the statements they must; no unknown critical field
      2  signed        a trusted device signed intent and result
      3  logged        both stand in the device's log, under a checkpoint that the device signed
-     4  intent        the result names this intent, which stands before it in the same log
-     5  disclosure    every opened field and token is the one that the receipt committed to
-     6  output        text, tokens and finish reason belong together
-     7  engine        a model engine ran, not the scripted fake
-     8  model         the model is one that the caller or the policy names
-     9  prompt        the prompt is the one that the caller names
-    10  nonce         the seed follows from the nonce, which is the caller's if one is given
-    11  seed-origin   the device could not choose the randomness
-    12  pinned        fields that the policy pins have their values; its numerics are accepted
-    13  replayed-exact        the model gives the same tokens again, bit for bit
-    14  replayed-statistical  (a later version)
+     4  consistent    that log only grew since the checkpoint that the caller kept
+     5  intent        the result names this intent, which stands before it in the same log
+     6  intent-first  whoever chose the nonce had the signed intent in hand before
+     7  disclosure    every opened field and token is the one that the receipt committed to
+     8  output        text, tokens and finish reason belong together
+     9  engine        a model engine ran, not the scripted fake
+    10  model         the model is one that the caller or the policy names
+    11  prompt        the prompt is the one that the caller names
+    12  request       the receipt answers the request of the caller, or of an issuer whom the policy trusts
+    13  nonce         the seed follows from the nonce, which is the caller's if one is given
+    14  pinned        fields that the policy pins have their values
+    15  numerics, finish      the policy accepts the claimed numerics, and how the answer ended
+    16  replayed-exact        the model gives the same tokens again, bit for bit
+    17  replayed-statistical  (a later version)
+    18  seed-origin   the device could choose neither the randomness nor anything that decides the answer
         … and a line, `not made`, for every other grade that the policy requires
 
 Nothing here opens a model: the replay is made by a ``Replayer`` that the caller hands in.
@@ -27,12 +31,16 @@ from typing import Any, Protocol
 from verity.errors import FormatError, SignatureError, VerityError
 from verity.statements.bundle import Bundle
 from verity.statements.receipt import INTENT, RESULT, Statement, read_statement
+from verity.statements.request import Issued, read_request
 from verity.statements.strict import decode_base64
 from verity.verify import content, expectations, logged
 from verity.verify.claims import Withheld
+from verity.verify.origin import NAME, seed_origin
 from verity.verify.policy import Expected, Policy
 from verity.verify.replay import CannotReplay, Claim, Replayed
 from verity.verify.report import Check, Report
+
+_NOT_OPENED = "the disclosure is missing or does not hold"
 
 
 class Replayer(Protocol):
@@ -45,21 +53,48 @@ def verify(bundle: Bundle, policy: Policy, expected: Expected, replayer: Replaye
     intent, result = _statements(bundle)
     device = bundle.receipt.intent.device()
     checks = [expectations.known(intent, result), _signed(bundle, policy, expected, device)]
-    checks.append(_try("logged", lambda: logged.in_the_log(bundle, intent, result, device)))
+    checks.append(_try("logged", lambda: logged.in_the_log(bundle, intent, result, device, policy)))
+    checks.append(_try("consistent", lambda: logged.consistent(bundle, device, expected.checkpoint)))
     checks.append(_try("intent", lambda: logged.intent_before_result(bundle, intent, result)))
+    carried = _carried(bundle)
+    known = expected.request or (carried if carried and carried.issuer in policy.trust.issuers else None)
+    checks.append(_try("intent-first", lambda: logged.intent_first(bundle, intent, known.intent if known else None)))
     opened = content.open_fields(bundle, intent, result)
     checks.append(opened.check)
-    checks += _content_checks(opened, policy, expected)
-    trusted = opened.check.status == "passed"
-    checks.append(
-        _replayed(opened, replayer) if trusted else _not_made("replayed-exact", "the disclosure does not hold")
-    )
-    checks.append(_not_made("replayed-statistical", "this version has no statistical check"))
+    checks += _content_checks(opened, policy, expected, known, carried)
+    checks += _replay_checks(opened, policy, expected, known, checks, replayer)
     required = policy.required(expected, replay=replayer is not None)
     for name in required:
         if all(c.name != name for c in checks):
             checks.append(_not_made(name, f"this version cannot make the check {name!r}"))
     return Report(checks=checks, required=required, receipt=intent.predicate.id, device=device)
+
+
+def _carried(bundle: Bundle) -> Issued | None:
+    """The request that came with the disclosure, if its signature holds. It counts for nothing unless it is trusted."""
+    try:
+        return read_request(bundle.disclosure.request)  # type: ignore[union-attr, arg-type]
+    except (AttributeError, VerityError):
+        return None
+
+
+def _replay_checks(
+    opened: content.Opened,
+    policy: Policy,
+    expected: Expected,
+    known: Issued | None,
+    before: list[Check],
+    replayer: Replayer | None,
+) -> list[Check]:
+    """Steps 16 to 18."""
+    if opened.check.status != "passed":
+        replayed = _not_made("replayed-exact", _NOT_OPENED)
+        origin = _not_made(NAME, _NOT_OPENED)
+    else:
+        replayed = _replayed(opened, replayer)
+        request = next(check.status for check in before if check.name == "request")
+        origin = _try(NAME, lambda: seed_origin(opened.fields, policy, expected, known, request, replayed.status))
+    return [replayed, _not_made("replayed-statistical", "this version has no statistical check"), origin]
 
 
 def _statements(bundle: Bundle) -> tuple[Statement, Statement]:
@@ -86,21 +121,25 @@ def _signed(bundle: Bundle, policy: Policy, expected: Expected, device: str) -> 
     return Check("signed", "passed", f"Device {device[:16]}… signed the intent and the result.", evidence)
 
 
-def _content_checks(opened: content.Opened, policy: Policy, expected: Expected) -> list[Check]:
-    """Steps 6 to 12: what the disclosed fields say. Without a disclosure that holds they say nothing."""
+def _content_checks(
+    opened: content.Opened, policy: Policy, expected: Expected, known: Issued | None, carried: Issued | None
+) -> list[Check]:
+    """Steps 8 to 15: what the disclosed fields say. Without a disclosure that holds they say nothing."""
     fields = opened.fields
+    nonce = known.nonce.hex() if known is not None and known.nonce is not None else expected.nonce
     steps: list[tuple[str, Callable[[], Check]]] = [
         ("output", lambda: content.output(fields, opened.tokens)),
         ("engine", lambda: expectations.engine(fields)),
         ("model", lambda: expectations.model(fields, policy, expected.model)),
         ("prompt", lambda: expectations.prompt(fields, expected)),
-        ("nonce", lambda: expectations.nonce(fields, expected.nonce)),
-        ("seed-origin", lambda: expectations.seed_origin(fields, policy, expected.nonce)),
+        ("request", lambda: expectations.request(fields, known, carried)),
+        ("nonce", lambda: expectations.nonce(fields, nonce)),
         ("pinned", lambda: expectations.pinned(fields, policy)),
         ("numerics", lambda: expectations.numerics(fields, policy)),
+        ("finish", lambda: expectations.finish(fields, policy)),
     ]
     if opened.check.status != "passed":
-        return [_not_made(name, "the disclosure is missing or does not hold") for name, _ in steps]
+        return [_not_made(name, _NOT_OPENED) for name, _ in steps]
     return [_try(name, step) for name, step in steps]
 
 

@@ -1,0 +1,177 @@
+"""Hands receipts out: the bundle of a finished receipt with as much of it opened as its owner chooses, never more.
+
+What is not chosen travels as a commitment, so that a reader sees *that* it was withheld; with nothing chosen there is
+no disclosure at all, and a reader does not even learn how many messages there were.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from verity.errors import UsageError
+from verity.identity.device_key import DeviceKey
+from verity.log.checkpoint import open_checkpoint
+from verity.log.device_log import DeviceLog
+from verity.recorder import read_entry, token_tree
+from verity.statements.bundle import (
+    Bundle,
+    Consistency,
+    Disclosure,
+    LogPart,
+    LogProof,
+    Receipt,
+    SignedIntent,
+    TokenOpening,
+)
+from verity.statements.commitments import TOKEN_FIELD, Opening, derive_salt, open_all, withhold
+from verity.statements.receipt import INPUT_PREFIX, SEED_FIELDS, input_field
+from verity.statements.strict import encode_base64
+from verity.store.database import Database
+from verity.store.receipts import Kept, Private, Receipts
+
+_OUTPUT = ("output/finish", "output/text", TOKEN_FIELD)
+_TELLS_THE_PROMPT = ("prompt_tokens",)
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """What to open: ``everything``; or the messages of these numbers (from 0), the output (``True``, or tokens from
+    ``start`` up to ``stop``), and the fields that these names or patterns (``sampling/*``) fit."""
+
+    everything: bool = False
+    messages: Sequence[int] = ()
+    output: bool | tuple[int, int] = False
+    fields: Sequence[str] = ()
+
+    @property
+    def nothing(self) -> bool:
+        return self == Selection()
+
+
+EVERYTHING = Selection(everything=True)
+NOTHING = Selection()
+
+
+class Exporter:
+    """The bundles of one device's receipts. ``log_of`` opens the log of an epoch."""
+
+    def __init__(self, database: Database, key: DeviceKey, log_of: Callable[[int], DeviceLog]) -> None:
+        self._key = key
+        self._log_of = log_of
+        self.receipts = Receipts(database)
+
+    def bundle(self, receipt_id: str, selection: Selection = EVERYTHING, since: str | None = None) -> Bundle:
+        """The bundle of a finished receipt, under its log's present checkpoint. ``since`` is a checkpoint that the
+        reader holds: the bundle then shows that the log only grew from there.
+
+        Raises UsageError for a receipt, message, range or field that there is not, or a receipt that was forgotten or
+        has no result; LogError when what is kept is damaged; FormatError for a checkpoint that is none.
+        """
+        kept = self.receipts.get(receipt_id)
+        if kept.result_position is None:
+            raise UsageError(
+                f"receipt {kept.id} has an intent and no result", "it waits for a nonce, or is being written"
+            )
+        log = self._log_of(kept.epoch)
+        disclosure: Disclosure | msgspec.UnsetType = msgspec.UNSET
+        if not selection.nothing:
+            disclosure = _disclose(kept, *self.receipts.private(kept), selection)
+        indices = (kept.intent_position, kept.result_position)
+        checkpoint, paths = log.proofs(indices)
+        envelopes, proofs = zip(*(self._entry(log, index, paths[index]) for index in indices), strict=True)
+        grown = self._grown(log, since, checkpoint) if since is not None else msgspec.UNSET
+        part = LogPart(checkpoint=checkpoint, intent=proofs[0], result=proofs[1], consistency=grown)
+        return Bundle(receipt=Receipt(*envelopes), log=part, disclosure=disclosure)
+
+    def intent(self, receipt_id: str) -> SignedIntent:
+        """The signed, logged intent alone, for whoever will then reveal a nonce. Raises UsageError, LogError."""
+        kept = self.receipts.get(receipt_id)
+        log = self._log_of(kept.epoch)
+        checkpoint, paths = log.proofs([kept.intent_position])
+        envelope, proof = self._entry(log, kept.intent_position, paths[kept.intent_position])
+        return SignedIntent(intent=envelope, checkpoint=checkpoint, proof=proof)
+
+    @staticmethod
+    def _entry(log: DeviceLog, index: int, path: list[bytes]) -> tuple:  # type: ignore[type-arg]
+        stored = log.entry(index)
+        envelope, _ = read_entry(stored)
+        assert stored.salt is not None
+        return envelope, LogProof(index=index, salt=encode_base64(stored.salt), path=[h.hex() for h in path])
+
+    def _grown(self, log: DeviceLog, since: str, checkpoint: str) -> Consistency:
+        old = open_checkpoint(since, self._key.public)
+        if old.origin != log.origin:
+            raise UsageError(
+                f"the checkpoint is of the log {old.origin}, the receipt is in {log.origin}", "see `verity device`"
+            )
+        new = open_checkpoint(checkpoint, self._key.public)
+        return Consistency(size=old.size, path=[h.hex() for h in log.prove_consistency(old.size, new.size)])
+
+
+def _disclose(kept: Kept, secret: bytes, private: Private, selection: Selection) -> Disclosure:
+    receipt_id = bytes.fromhex(kept.id)
+    chosen = _chosen(private, selection)
+
+    def lines(openings: list[Opening]) -> list[Opening]:
+        return [line if line.field in chosen else withhold(receipt_id, line) for line in openings]
+
+    return Disclosure(
+        intent=lines(open_all(secret, private.intent)),
+        result=lines(open_all(secret, private.result)),
+        tokens=_tokens(receipt_id, secret, private, selection),
+        request=private.request if private.request is not None and selection.everything else msgspec.UNSET,
+    )
+
+
+def _chosen(private: Private, selection: Selection) -> frozenset[str]:
+    """The names of the fields to open. Raises UsageError for a choice that means none."""
+    names = frozenset((*private.intent, *private.result))
+    if selection.everything:
+        return names
+    chosen = set(_OUTPUT) if selection.output is True else {TOKEN_FIELD} if selection.output else set()
+    for number in selection.messages:
+        if input_field(number) not in names:
+            count = sum(name.startswith(INPUT_PREFIX) for name in names)
+            raise UsageError(f"there is no message {number}", f"the receipt has {count}, counted from 0")
+        chosen.add(input_field(number))
+    for pattern in selection.fields:
+        fitting = fnmatch.filter(names, pattern)
+        if not fitting:
+            raise UsageError(f"the receipt has no field {pattern!r}", f"its fields are {', '.join(sorted(names))}")
+        chosen.update(fitting)
+    return frozenset(chosen)
+
+
+def _tokens(receipt_id: bytes, secret: bytes, private: Private, selection: Selection) -> list[TokenOpening]:
+    count = len(private.tokens)
+    start, stop = (0, count) if selection.everything or selection.output is True else selection.output or (0, 0)
+    if not (selection.output is False or 0 <= start < stop <= count or (start, stop) == (0, count)):
+        raise UsageError(f"the output has {count} tokens: there is no range {start}:{stop}", "they are counted from 0")
+    whole = stop - start == count
+    tree = None if whole else token_tree(receipt_id, secret, private.tokens)
+    return [
+        TokenOpening(
+            id=private.tokens[index].id,
+            index=index,
+            piece=encode_base64(private.tokens[index].piece),
+            salt=encode_base64(derive_salt(secret, TOKEN_FIELD, index)),
+            path=[h.hex() for h in tree.inclusion(index)] if tree is not None else msgspec.UNSET,
+        )
+        for index in range(start, stop)
+    ]
+
+
+def warnings(bundle: Bundle) -> list[str]:
+    """What a reader of a bundle with withheld messages could find out all the same, a sentence each."""
+    if not isinstance(bundle.disclosure, Disclosure):
+        return []
+    lines = [*bundle.disclosure.intent, *bundle.disclosure.result]
+    opened = {line.field for line in lines if line.opened}
+    if not any(line.field.startswith(INPUT_PREFIX) and not line.opened for line in lines):
+        return []
+    found = [f"{name} tells the messages that you withhold" for name in _TELLS_THE_PROMPT if name in opened]
+    if opened & SEED_FIELDS and (bundle.disclosure.tokens or "output/text" in opened):
+        found.append("with the nonce or seed and the output, a guess of what you withhold can be confirmed by replay")
+    return found

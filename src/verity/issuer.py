@@ -1,0 +1,106 @@
+"""Asks devices for answers that they could not choose: canonical requests, and nonces for signed intents.
+
+A request pins everything that a device could vary. Its nonce goes with it; or, in the strongest mode, the device signs
+and logs its intent first, and only then learns the nonce. One request is given one nonce, for one intent: whoever could
+collect several would pick the answer that it likes.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+import msgspec
+
+from verity.errors import FormatError, LogError, UsageError
+from verity.identity.device_key import DeviceKey
+from verity.request import DEFAULT_MAX_TOKENS, Asked
+from verity.statements.bundle import SignedIntent
+from verity.statements.commitments import ID_BYTES
+from verity.statements.dsse import Envelope
+from verity.statements.receipt import INTENT, read_statement, statement_digest
+from verity.statements.request import CanonicalRequest, IntentName, Issued, issue, read_request
+from verity.store.clock import now
+from verity.store.database import Database
+from verity.verify.logged import check_intent
+
+NONCE_BYTES = 32
+CONTEXT_STEP = 256
+"""llama.cpp rounds a context up to a multiple of it (tokens)."""
+
+
+class Issuer:
+    """The requests of one device."""
+
+    def __init__(self, database: Database, key: DeviceKey) -> None:
+        self._database = database
+        self._key = key
+
+    def issue(
+        self, asked: Asked, *, model: str, context_size: int, clock: str | None = None, late: bool = False
+    ) -> Issued:
+        """Sign a request for the model of this BLAKE3 digest, in a context of this many tokens.
+
+        With ``late`` it carries no nonce: the device answers with a signed intent, and ``reveal`` gives the nonce for
+        it. ``clock`` (RFC 3339, UTC; default: now) is what a template is told that asks for the time.
+        """
+        request = CanonicalRequest(
+            adapters=[],
+            choices=1,
+            clock=clock or now(),
+            context_size=-(-context_size // CONTEXT_STEP) * CONTEXT_STEP,
+            grammar=None,
+            max_tokens=asked.max_tokens or DEFAULT_MAX_TOKENS,
+            messages=asked.messages,
+            model=model,
+            sampling=msgspec.to_builtins(asked.parameters),
+            stops=asked.stops,
+            tools=[],
+        )
+        request_id = secrets.token_bytes(ID_BYTES)
+        nonce = None if late else secrets.token_bytes(NONCE_BYTES)
+        issued = read_request(issue(request_id, request, self._key, nonce))
+        with self._database.transaction() as connection:
+            connection.execute("INSERT INTO requests VALUES (?, ?, NULL, NULL)", (issued.id, now()))
+        return issued
+
+    def reveal(self, issued: Issued, signed: SignedIntent, device: str) -> Issued:
+        """The same request with a nonce, for this intent of this device (64 hex digits) and no other.
+
+        Asked again for the same intent it returns what it returned before. Raises UsageError when the request is not
+        this device's, has its nonce already, or was answered with another intent; FormatError, SignatureError or
+        LogError when the intent is not signed by ``device`` and in its log.
+        """
+        if issued.issuer != self._key.id or issued.nonce is not None:
+            raise UsageError(
+                "this is not a request of this device that waits for an intent", "see `verity nonce --late`"
+            )
+        intent = self._checked(signed, device)
+        with self._database.transaction() as connection:
+            query = "SELECT intent, revealed FROM requests WHERE id = ?"
+            row = connection.execute(query, (issued.id,)).fetchone()
+            if row is None:
+                raise UsageError(f"this device did not issue the request {issued.id}", "use the home that issued it")
+            if row[0] is None:
+                nonce = secrets.token_bytes(NONCE_BYTES)
+                answer = issue(bytes.fromhex(issued.id), issued.request, self._key, nonce, intent)
+                update = "UPDATE requests SET intent = ?, revealed = ? WHERE id = ?"
+                connection.execute(update, (intent.sha256, answer.encode(), issued.id))
+            elif row[0] == intent.sha256:
+                answer = msgspec.json.decode(row[1], type=Envelope)
+            else:
+                raise UsageError(
+                    "the nonce was revealed for another intent already", "a request is answered once: issue a new one"
+                )
+        return read_request(answer)
+
+    @staticmethod
+    def _checked(signed: SignedIntent, device: str) -> IntentName:
+        payload = signed.intent.check(device)
+        statement = read_statement(payload, INTENT)
+        try:
+            check_intent(signed, statement, device)
+        except (FormatError, LogError) as error:
+            raise LogError(
+                f"the intent is not in the device's log: {error}", "reveal nothing; ask for it again"
+            ) from error
+        return IntentName(statement.predicate.id, statement_digest(payload))
