@@ -7,18 +7,23 @@ collect several would pick the answer that it likes.
 
 from __future__ import annotations
 
+import re
 import secrets
+from collections.abc import Sequence
 
 import msgspec
 
-from verity.errors import FormatError, LogError, UsageError
+from verity.engines.llama import DEFAULT_CONTEXT
+from verity.errors import FormatError, LogError, ModelNotFound, UsageError
 from verity.identity.device_key import DeviceKey
-from verity.request import DEFAULT_MAX_TOKENS, Asked
+from verity.request import DEFAULT_MAX_TOKENS, check_asked
 from verity.statements.bundle import SignedIntent
 from verity.statements.commitments import ID_BYTES
 from verity.statements.dsse import Envelope
-from verity.statements.receipt import INTENT, read_statement, statement_digest
+from verity.statements.receipt import INTENT, Message, read_statement, statement_digest
 from verity.statements.request import CanonicalRequest, IntentName, Issued, issue, read_request
+from verity.store import catalogue
+from verity.store.blobs import Blobs
 from verity.store.clock import now
 from verity.store.database import Database
 from verity.verify.logged import check_intent
@@ -26,23 +31,40 @@ from verity.verify.logged import check_intent
 NONCE_BYTES = 32
 CONTEXT_STEP = 256
 """llama.cpp rounds a context up to a multiple of it (tokens)."""
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 class Issuer:
     """The requests of one device."""
 
-    def __init__(self, database: Database, key: DeviceKey) -> None:
+    def __init__(self, database: Database, key: DeviceKey, blobs: Blobs) -> None:
         self._database = database
         self._key = key
+        self._blobs = blobs
 
     def issue(
-        self, asked: Asked, *, model: str, context_size: int, clock: str | None = None, late: bool = False
+        self,
+        prompt: str | Sequence[Message],
+        *,
+        model: str = catalogue.DEFAULT,
+        context_size: int = DEFAULT_CONTEXT,
+        clock: str | None = None,
+        late: bool = False,
+        system: str | None = None,
+        max_tokens: int | None = None,
+        stops: Sequence[str] = (),
+        **sampling: float,
     ) -> Issued:
-        """Sign a request for the model of this BLAKE3 digest, in a context of this many tokens.
+        """Sign a request to answer ``prompt``; the options are those of ``Node.stream``.
 
-        With ``late`` it carries no nonce: the device answers with a signed intent, and ``reveal`` gives the nonce for
-        it. ``clock`` (RFC 3339, UTC; default: now) is what a template is told that asks for the time.
+        model         a name that this device or the catalogue knows, or a BLAKE3 digest
+        context_size  in tokens; rounded up to CONTEXT_STEP
+        clock         what a template is told that asks for the time (RFC 3339, UTC); default: now
+        late          without a nonce: the device answers with a signed intent, and ``reveal`` gives the nonce for it
+
+        Raises UsageError, ModelNotFound, FormatError.
         """
+        asked = check_asked(prompt, system=system, max_tokens=max_tokens, stops=stops, sampling=sampling)
         request = CanonicalRequest(
             adapters=[],
             choices=1,
@@ -51,7 +73,7 @@ class Issuer:
             grammar=None,
             max_tokens=asked.max_tokens or DEFAULT_MAX_TOKENS,
             messages=asked.messages,
-            model=model,
+            model=self._digest_of(model),
             sampling=msgspec.to_builtins(asked.parameters),
             stops=asked.stops,
             tools=[],
@@ -62,6 +84,16 @@ class Issuer:
         with self._database.transaction() as connection:
             connection.execute("INSERT INTO requests VALUES (?, ?, NULL, NULL)", (issued.id, now()))
         return issued
+
+    def _digest_of(self, model: str) -> str:
+        if (known := catalogue.find(model)) is not None:
+            return known.blake3
+        try:
+            return self._blobs.resolve(model)[1].blake3
+        except ModelNotFound:
+            if not _DIGEST.fullmatch(model):
+                raise
+            return model
 
     def reveal(self, issued: Issued, signed: SignedIntent, device: str) -> Issued:
         """The same request with a nonce, for this intent of this device (64 hex digits) and no other.

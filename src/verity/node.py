@@ -8,23 +8,24 @@ ask("…")
   bundle     receipt + log proof + disclosure: what somebody else needs to check it        (exporter)
 verify(bundle)
   steps      make a report; the replay runs the model again in a process of its own        (verify, replayer)
-issue("…") → promise(request) → reveal(request, intent) → ask(request=…)
-  whoever will verify fixes the request, sees the signed intent, and only then tells the nonce (issuer)
+issuer.issue("…") → promise(request) → issuer.reveal(request, intent) → ask(request=…)
+  whoever will verify fixes the request, sees the signed intent, and only then tells the nonce
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from verity.answer import Answer, Stream
+from verity.backup import Notes, back_up
 from verity.engines.engine import Engine, Logits
-from verity.engines.llama import DEFAULT_CONTEXT, DEFAULT_MICRO_BATCH
+from verity.engines.llama import DEFAULT_MICRO_BATCH
 from verity.engines.numerics import NumericsStore
 from verity.engines.output import Output
-from verity.errors import ModelNotFound, UsageError
+from verity.errors import UsageError
 from verity.exporter import Exporter
 from verity.identity.device_key import DeviceKey
 from verity.issuer import Issuer
@@ -44,8 +45,6 @@ from verity.store.database import Database
 from verity.store.home import locate
 from verity.store.reading import Progress
 from verity.store.receipts import Token
-
-_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 class Node:
@@ -70,7 +69,7 @@ class Node:
         self.numerics = NumericsStore(self._database)
         self.recorder = Recorder(self._database, self.log, self.key)
         self.exporter = Exporter(self._database, self.key, self.log_of)
-        self.issuer = Issuer(self._database, self.key)
+        self.issuer = Issuer(self._database, self.key, self.blobs)
         options: dict[str, Any] = {"threads": threads, "micro_batch": micro_batch}
         self._loader = Loader(
             self.blobs, self.numerics, self.recorder, engine, progress, context_size=context_size, **options
@@ -173,39 +172,7 @@ class Node:
         self._cut_off()
         return self._loader.load(model, context_size)
 
-    # --- requests of others, and one's own ----------------------------------------------------------------------------
-
-    def issue(
-        self,
-        prompt: str | Sequence[Message],
-        *,
-        model: str = catalogue.DEFAULT,
-        context_size: int = DEFAULT_CONTEXT,
-        clock: str | None = None,
-        late: bool = False,
-        system: str | None = None,
-        max_tokens: int | None = None,
-        stops: Sequence[str] = (),
-        **sampling: float,
-    ) -> Issued:
-        """A signed request, for a device whose answer this one will verify; ``late``: its nonce is revealed later.
-
-        The model is a name that this device or the catalogue knows, or a BLAKE3 digest. Raises UsageError,
-        ModelNotFound, FormatError.
-        """
-        asked = check_asked(prompt, system=system, max_tokens=max_tokens, stops=stops, sampling=sampling)
-        digest = self._digest_of(model)
-        return self.issuer.issue(asked, model=digest, context_size=context_size, clock=clock, late=late)
-
-    def _digest_of(self, model: str) -> str:
-        if (known := catalogue.find(model)) is not None:
-            return known.blake3
-        try:
-            return self.blobs.resolve(model)[1].blake3
-        except ModelNotFound:
-            if not _DIGEST.fullmatch(model):
-                raise
-            return model
+    # --- requests of others -------------------------------------------------------------------------------------------
 
     def promise(self, request: Issued, show: Sequence[str] = ()) -> SignedIntent:
         """Sign and log the intent to answer a request whose nonce is not known yet, and return it for the issuer.
@@ -285,6 +252,13 @@ class Node:
         bundle = self.exporter.bundle(begun.id)
         engine = str(loaded.engine.description["name"])
         return Answer(output.text, output.tokens, finish, begun.id, bundle, loaded.numerics, engine)
+
+    def back_up(self, path: str | os.PathLike[str], passphrase: str | None = None) -> Notes:
+        """Write key, log and receipts, not the models, to a new file; ``verity.backup.restore`` makes a device of it.
+
+        Raises StoreError, UsageError.
+        """
+        return back_up(self.home, self._database, self.log, Path(path), passphrase)
 
     def check_log(self, old_checkpoint: str | None = None) -> list[str]:
         """Re-derive the whole log of this epoch, and return the problems found: none when it is sound.

@@ -7,6 +7,7 @@ died can be told from one under way: the next answer closes it as ``aborted``.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
@@ -150,6 +151,23 @@ class Recorder:
                 self.finish(Begun(receipt_id, secret, name, private, frozenset(), hold), ending("aborted"), [])
                 closed.append(receipt_id)
         return closed
+
+    def forget(self, receipt_ids: list[str]) -> int:
+        """Destroy secrets and values of these receipts for ever; returns how many had any.
+
+        Raises StoreError when one is being answered now, or when the journal cannot be cleaned.
+        """
+        with contextlib.ExitStack() as holds:
+            for receipt_id in receipt_ids:
+                holds.enter_context(self._answering.hold(receipt_id))
+            return self._receipts.forget(receipt_ids)
+
+    def compact(self) -> int:
+        """Drop the statements of forgotten receipts from this epoch's log; returns how many. Leaves and proofs stay."""
+        forgotten = [k for k in self._receipts.all() if k.forgotten_at is not None and k.epoch == self._log.epoch]
+        return self._log.compact(
+            [p for k in forgotten for p in (k.intent_position, k.result_position) if p is not None]
+        )
 
     def declare(
         self,

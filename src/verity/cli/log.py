@@ -1,63 +1,88 @@
-"""``verity log``: list, prove and check this device's log."""
+"""``verity log``: list, prove, check and compact this device's log; compare two heads of anybody's."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from verity.cli.terminal import home_option, json_option, print_json
+from verity.cli.terminal import home_option, json_option, print_json, read_checkpoint
 from verity.errors import FormatError, LogError
 
 if TYPE_CHECKING:
+    from verity.log.device_log import DeviceLog
     from verity.log.rows import Stored
+    from verity.statements.bundle import Consistency
 
-_MAX_CHECKPOINT = 1 << 16
+_MAX_PROOF = 1 << 20
+epoch_option = click.option("--epoch", type=click.IntRange(min=0), metavar="N", help="An epoch before the present one.")
 
 
 @click.group()
 def log() -> None:
-    """List, prove and check this device's append-only log."""
+    """List, prove, check and compact this device's append-only log."""
 
 
-@log.command(name="list")
-@home_option
-@json_option
-def list_entries(home: str | None, as_json: bool) -> None:
-    """List the entries: position, kind of statement, receipt id."""
+@contextmanager
+def _open(home: str | None, epoch: int | None) -> Iterator[DeviceLog]:
     from verity.node import Node
 
     with Node(home) as node:
-        for stored in node.log.entries():
+        yield node.log if epoch is None else node.log_of(epoch)
+
+
+@log.command(name="list")
+@epoch_option
+@home_option
+@json_option
+def list_entries(epoch: int | None, home: str | None, as_json: bool) -> None:
+    """List the entries: position, kind of statement, receipt id."""
+    with _open(home, epoch) as opened:
+        for stored in opened.entries():
             row = _describe(stored)
             if as_json:
                 print_json(row)
             else:
-                click.echo(f"{row['index']:>6}  {row['statement']:<20}  {row['receipt']}")
+                click.echo(f"{row['index']:>6}  {row['statement']:<20}  {row['receipt'] or ''}")
+
+
+@log.command()
+@epoch_option
+@home_option
+@json_option
+def checkpoint(epoch: int | None, home: str | None, as_json: bool) -> None:
+    """Print the log's signed head, to give to whoever will check later that the log only grew."""
+    with _open(home, epoch) as opened:
+        signed = opened.checkpoint()
+    if as_json:
+        print_json({"checkpoint": signed})
+    else:
+        click.echo(signed, nl=False)
 
 
 @log.command()
 @click.argument("index", type=click.IntRange(min=0))
 @click.option("--from-size", type=click.IntRange(min=1), metavar="N", help="Also prove that the log grew from size N.")
+@epoch_option
 @home_option
 @json_option
-def prove(index: int, from_size: int | None, home: str | None, as_json: bool) -> None:
+def prove(index: int, from_size: int | None, epoch: int | None, home: str | None, as_json: bool) -> None:
     """Print the proof that entry INDEX is in the log, under the log's present checkpoint."""
-    from verity.node import Node
-
-    with Node(home) as node:
-        checkpoint, paths = node.log.proofs([index])
+    with _open(home, epoch) as opened:
+        signed, paths = opened.proofs([index])
         shown: dict[str, Any] = {
             "index": index,
-            "entry": node.log.entry(index).entry.hex(),
+            "entry": opened.entry(index).entry.hex(),
             "path": [h.hex() for h in paths[index]],
-            "checkpoint": checkpoint,
+            "checkpoint": signed,
         }
         if from_size is not None:
-            size = int(checkpoint.splitlines()[1])
-            shown["consistency"] = [h.hex() for h in node.log.prove_consistency(from_size, size)]
+            size = int(signed.splitlines()[1])
+            shown["consistency"] = [h.hex() for h in opened.prove_consistency(from_size, size)]
     if as_json:
         print_json(shown)
     else:
@@ -65,22 +90,23 @@ def prove(index: int, from_size: int | None, home: str | None, as_json: bool) ->
         for name in ("path", "consistency"):
             for digest in shown.get(name, []):
                 click.echo(f"  {name} {digest}")
-        click.echo(checkpoint, nl=False)
+        click.echo(signed, nl=False)
 
 
 @log.command()
 @click.option("--checkpoint", type=click.Path(), metavar="FILE", help="A checkpoint kept from before: is it a prefix?")
+@epoch_option
 @home_option
 @json_option
-def check(checkpoint: str | None, home: str | None, as_json: bool) -> None:
+def check(checkpoint: str | None, epoch: int | None, home: str | None, as_json: bool) -> None:
     """Re-derive the whole log from its entries and compare: nothing dropped, put in, edited or rewritten."""
     from verity.log.rows import HINT
-    from verity.node import Node
+    from verity.recorder import inspect
 
-    old = _read_checkpoint(checkpoint) if checkpoint is not None else None
-    with Node(home) as node:
-        problems = node.check_log(old)
-        size = node.log.size() if not problems else None
+    old = read_checkpoint(checkpoint) if checkpoint is not None else None
+    with _open(home, epoch) as opened:
+        problems = opened.check(old, inspect)
+        size = opened.size() if not problems else None
     if as_json:
         print_json({"problems": problems, "entries": size})
         sys.exit(1 if problems else 0)
@@ -89,22 +115,69 @@ def check(checkpoint: str | None, home: str | None, as_json: bool) -> None:
     click.echo(f"{size} entries, every one in its place")
 
 
-def _read_checkpoint(path: str) -> str:
+@log.command()
+@click.argument("old", type=click.Path())
+@click.argument("new", type=click.Path())
+@click.option("--key", required=True, metavar="K", help="The device whose log it is.")
+@click.option(
+    "--proof", type=click.Path(), metavar="FILE", help="What `verity log prove --from-size N --json` printed."
+)
+@json_option
+def compare(old: str, new: str, key: str, proof: str | None, as_json: bool) -> None:
+    """Compare two checkpoints of one log, kept by anybody: did it only grow?
+
+    Two heads of one size that differ prove that the device forked its log. Exit code: 0 one log that only grew, 1 not,
+    3 cannot be told without a proof.
+    """
+    from verity.verify.logged import compare as compare_heads
+
+    result = compare_heads(read_checkpoint(old), read_checkpoint(new), key, _read_proof(proof, old) if proof else None)
+    if as_json:
+        print_json({"status": result.status, "sentence": result.sentence, **result.evidence})
+    else:
+        click.echo(f"{result.status}: {result.sentence}")
+    sys.exit({"passed": 0, "failed": 1}.get(result.status, 3))
+
+
+def _read_proof(path: str, old: str) -> Consistency:
+    from verity.log.checkpoint import parse_body
+    from verity.statements.bundle import Consistency
+    from verity.statements.strict import parse_json
+
+    hint = "give what `verity log prove INDEX --from-size N --json` printed"
     try:
         with Path(path).open("rb") as file:
-            return file.read(_MAX_CHECKPOINT + 1).decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path} cannot be read as a checkpoint: {error}", "`verity log prove` prints one") from error
+            said = parse_json(file.read(_MAX_PROOF + 1), limit=_MAX_PROOF, what="proof")
+    except OSError as error:
+        raise FormatError(f"{path} cannot be read: {error.strerror}", hint) from error
+    hashes = said.get("consistency") if isinstance(said, dict) else None
+    if not isinstance(hashes, list) or not all(isinstance(digest, str) for digest in hashes):
+        raise FormatError(f"{path} holds no consistency proof", hint)
+    body = read_checkpoint(old).partition("\n\n")[0] + "\n"
+    return Consistency(size=parse_body(body).size, path=hashes)
+
+
+@log.command()
+@home_option
+@json_option
+def compact(home: str | None, as_json: bool) -> None:
+    """Drop the statements of forgotten receipts (`verity forget`). Every leaf and every proof stays."""
+    from verity.node import Node
+
+    with Node(home) as node:
+        count = node.recorder.compact()
+    if as_json:
+        print_json({"compacted": count})
+    else:
+        click.echo(f"{count} statements dropped; the log is as long as before and proves as much")
 
 
 def _describe(stored: Stored) -> dict[str, Any]:
     from verity.recorder import read_entry
 
-    _, statement = read_entry(stored)
-    return {
-        "index": stored.index,
-        "statement": statement.predicateType,
-        "receipt": statement.predicate.id,
-        "entry": stored.entry.hex(),
-        "previous": statement.predicate.log.previous,
-    }
+    row: dict[str, Any] = {"index": stored.index, "entry": stored.entry.hex()}
+    if stored.envelope is None:
+        return {**row, "statement": "compacted", "receipt": None, "previous": None}
+    statement = read_entry(stored)[1]
+    predicate = statement.predicate
+    return {**row, "statement": statement.predicateType, "receipt": predicate.id, "previous": predicate.log.previous}

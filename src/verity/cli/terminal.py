@@ -6,10 +6,13 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from verity.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -18,6 +21,56 @@ if TYPE_CHECKING:
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one final JSON object.")
 home_option = click.option("--home", type=click.Path(), help="The device's folder, instead of $VERITY_HOME.")
+
+
+_MAX_PROMPT = 16 << 20
+_MAX_CHECKPOINT = 1 << 16
+_MAX_PASSPHRASE = 1024
+
+
+def read_stdin() -> str:
+    """A prompt from stdin. Raises UsageError when it is too large or not UTF-8."""
+    data = sys.stdin.buffer.read(_MAX_PROMPT + 1)
+    if len(data) > _MAX_PROMPT:
+        raise UsageError(f"the prompt on stdin is larger than {_MAX_PROMPT:,} bytes", "no context holds that much")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError("the prompt on stdin is not UTF-8", "save it as UTF-8") from error
+
+
+def read_checkpoint(path: str) -> str:
+    """A checkpoint that somebody kept in a file. Raises FormatError."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(_MAX_CHECKPOINT + 1).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FormatError(
+            f"{path} cannot be read as a checkpoint: {error}", "`verity log checkpoint` prints one"
+        ) from error
+
+
+def passphrase_options(command: Any) -> Any:
+    """--passphrase and --passphrase-file."""
+    command = click.option("--passphrase-file", type=click.Path(), metavar="FILE", help="Read it from FILE.")(command)
+    return click.option("--passphrase", is_flag=True, help="Ask for a passphrase.")(command)
+
+
+def read_passphrase(ask: bool, path: str | None, *, confirm: bool) -> str | None:
+    """The passphrase, asked for or from a file (without the line's end), or None. Raises UsageError."""
+    if path is not None:
+        try:
+            with Path(path).open("rb") as file:
+                text = file.read(_MAX_PASSPHRASE + 1).decode("utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path} cannot be read as a passphrase: {error}", "put it into a text file") from error
+    elif ask:
+        text = str(click.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm, err=True))
+    else:
+        return None
+    if not 0 < len(text) <= _MAX_PASSPHRASE:
+        raise UsageError(f"a passphrase has 1 to {_MAX_PASSPHRASE} characters", "choose another")
+    return text
 
 
 @contextmanager

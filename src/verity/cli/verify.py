@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from verity.cli.terminal import ProgressBars, home_option, json_option, print_json
+from verity.cli.terminal import ProgressBars, home_option, json_option, print_json, read_checkpoint
 
 
 @click.command()
@@ -18,11 +18,14 @@ from verity.cli.terminal import ProgressBars, home_option, json_option, print_js
 @click.option("--nonce", metavar="HEX", help="The nonce that you gave out.")
 @click.option("--prompt", metavar="TEXT", help="The prompt that you expect.")
 @click.option("--system", metavar="TEXT", help="The system message that you expect before it.")
+@click.option("--request", type=click.Path(), metavar="FILE", help="The request that you issued (`verity nonce`).")
+@click.option("--checkpoint", type=click.Path(), metavar="FILE", help="A checkpoint of its log that you kept.")
 @click.option("--policy", type=click.Path(), metavar="FILE", help="A policy (TOML): whom to trust, what must pass.")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="For the replay.")
+@click.option("--limit-s", type=click.FloatRange(min=0.1), default=900.0, metavar="S", help="End the replay after S s.")
 @home_option
 @json_option
-def verify(file: str, as_json: bool, **options: Any) -> None:
+def verify(file: str, checkpoint: str | None, as_json: bool, **options: Any) -> None:
     """Check FILE, a *.verity.json bundle.
 
     Exit code: 0 every required check passed, 1 a check failed, 2 FILE cannot be read, 3 a required check could not be
@@ -32,7 +35,8 @@ def verify(file: str, as_json: bool, **options: Any) -> None:
 
     with ProgressBars() as bars:
         source: Any = sys.stdin.buffer.read(1 << 26) if file == "-" else file
-        report = verify_bundle(source, progress=bars, **options)
+        kept = read_checkpoint(checkpoint) if checkpoint is not None else None
+        report = verify_bundle(source, progress=bars, checkpoint=kept, **options)
     if as_json:
         print_json(report.to_dict())
     else:

@@ -83,6 +83,7 @@ CREATE TABLE requests (
 ) STRICT;
 """
 
+DATABASE_FILE = "verity.db"
 MIGRATIONS = (_SCHEMA, _EPOCHS)
 """Entry N takes a database from version N to N+1; ``PRAGMA user_version`` holds the version."""
 
@@ -97,7 +98,7 @@ class Database:
     @classmethod
     def open(cls, home: Path) -> Database:
         """Open (and create or migrate) ``home/verity.db``. Raises StoreError when it cannot be used."""
-        path = home / "verity.db"
+        path = home / DATABASE_FILE
         with _guarded(path), _one_at_a_time(home):
             _create(path)
             connection = sqlite3.connect(path, isolation_level=None, timeout=30.0)
@@ -157,6 +158,13 @@ class Database:
             finally:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
+
+    def copy_to(self, path: Path) -> None:
+        """Write one state of the whole database to a new file (mode 0600), whoever writes meanwhile."""
+        with _guarded(path):
+            _create(path)
+            with contextlib.closing(sqlite3.connect(path)) as target:
+                self._connection.backup(target)
 
     def scrub(self) -> None:
         """Leave nothing of what was deleted in the journal either. Raises StoreError while another command reads it."""

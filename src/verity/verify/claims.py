@@ -140,7 +140,8 @@ class Fields:
         self._check_simple()
         self._time("time/started")
         self._time("time/finished")
-        self.read("request", RequestName | None)
+        if self.value("request") is not None:
+            self.read("request", RequestName)
         decode_hex(self.read("seed", str), 32, "seed")
         model, template = self.read("model", ModelName), self.read("template", Template)
         decode_hex(model.blake3, 32, "model's BLAKE3 digest")

@@ -67,36 +67,44 @@ def _leaf(envelope: Envelope, proof: LogProof) -> bytes:
 
 
 def consistent(bundle: Bundle, device: str, kept: str | None) -> Check:
-    """Step 4. The bundle's checkpoint held against one that the caller kept.."""
-    name = "consistent"
+    """Step 4. The bundle's checkpoint held against one that the caller kept."""
     if kept is None:
-        return Check(name, "not made", "No checkpoint from before was given to compare with.")
-    new, old = _open(bundle.log.checkpoint, device), _open(kept, device)
+        return Check("consistent", "not made", "No checkpoint from before was given to compare with.")
+    proof = bundle.log.consistency
+    return compare(kept, bundle.log.checkpoint, device, proof if isinstance(proof, Consistency) else None)
+
+
+def compare(kept: str, shown: str, device: str, proof: Consistency | None = None) -> Check:
+    """Whether two signed heads are of one log that only grew. Raises VerityError for one that is not the device's.
+
+    ``proof`` leads from the smaller to the larger. Two heads of one size that differ are the proof that a device forked
+    its log: whoever holds both can show it to anybody.
+    """
+    name = "consistent"
+    old, new = _open(kept, device), _open(shown, device)
     if new.origin != old.origin:
         sentence = f"The kept checkpoint is of {old.origin}, another epoch of the device's log: nothing to compare."
         return Check(name, "not made", sentence)
-    evidence = {"old_size": old.size, "new_size": new.size, "old": kept, "new": bundle.log.checkpoint}
+    evidence = {"old_size": old.size, "new_size": new.size, "old": kept, "new": shown}
     if new.size == old.size:
         if new.root != old.root:
             sentence = f"The device signed two logs of {new.size} entries: keep both checkpoints, they prove it."
             return Check(name, "failed", sentence, evidence)
         return Check(name, "passed", "The log is the one that you knew.", evidence)
-    proof = bundle.log.consistency
-    if not isinstance(proof, Consistency) or proof.size != min(old.size, new.size):
+    first, second = sorted((old, new), key=lambda checkpoint: checkpoint.size)
+    if proof is None or proof.size != first.size:
         sentence = (
             f"Nothing shows that the log of {new.size} entries and the one of {old.size} that you kept are one: "
             "ask the owner for `verity export --since` your checkpoint."
         )
         return Check(name, "not made", sentence, evidence)
-    first, second = sorted((old, new), key=lambda checkpoint: checkpoint.size)
     path = [decode_hex(h, 32, "hash in a consistency proof") for h in proof.path]
     try:
         check_consistency(first.size, second.size, first.root, second.root, path)
     except ProofError as error:
         return Check(name, "failed", f"The log does not go on from the one that you kept: {error}.", evidence)
-    return Check(
-        name, "passed", f"The log only grew since the checkpoint of {old.size} entries that you kept.", evidence
-    )
+    sentence = f"The log only grew since the checkpoint of {first.size} entries that you kept."
+    return Check(name, "passed", sentence, evidence)
 
 
 def intent_before_result(bundle: Bundle, intent: Statement, result: Statement) -> Check:

@@ -1,0 +1,225 @@
+"""Backup and restore of a device: its key, its log, its receipts. Not its models, which can be pulled again.
+
+A backup is a ZIP file of three members, as it is or encrypted with a passphrase (https://age-encryption.org/v1):
+
+    backup.json   {"format": "verity-backup/1", "device", "made_at", "origin", "size", "files": {name: {sha256, size}}}
+    device.key    the device's key
+    verity.db     one state of the database
+
+What was logged after the backup is lost to the device, and yet known to whoever saw it. So a restored device does not
+go on in the old log, which would put its signature under two histories: it opens a new epoch, whose first entry says
+where the old log stood. Restoring builds the whole home aside and moves it into place at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from verity.errors import FormatError, StoreError, UsageError
+from verity.identity.device_key import KEY_FILE, DeviceKey
+from verity.log.device_log import DeviceLog
+from verity.log.rows import Rows, latest_epoch
+from verity.recorder import Recorder
+from verity.statements.receipt import EPOCH
+from verity.statements.strict import canonical, load
+from verity.store.clock import now
+from verity.store.database import DATABASE_FILE, Database
+from verity.store.home import guarded, sync_folder, write_atomically
+from verity.store.reading import CHUNK
+
+FORMAT = "verity-backup/1"
+LARGEST = 64 << 30
+LARGEST_ENCRYPTED = 2 << 30
+"""Bytes: a backup with a passphrase is held in memory as a whole."""
+_NOTES = "backup.json"
+_NAMES = (_NOTES, KEY_FILE, DATABASE_FILE)
+_AGE = b"age-encryption.org/v1"
+_MAX_NOTES = 1 << 16
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    sha256: str
+    size: int
+
+
+class Notes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a backup says of itself: whose it is, when it was made, and how long its log was."""
+
+    format: str
+    device: str
+    made_at: str
+    origin: str
+    size: int
+    files: dict[str, _File]
+
+
+def back_up(home: Path, database: Database, log: DeviceLog, path: Path, passphrase: str | None = None) -> Notes:
+    """Write a backup of this device to ``path`` (0600), whole or not at all. Raises StoreError, UsageError."""
+    if path.exists():
+        raise UsageError(f"{path} is there already", "choose another name: backups are never overwritten")
+    with guarded(path), tempfile.TemporaryDirectory(prefix=".backup-", dir=path.absolute().parent) as folder:
+        stage = Path(folder)
+        database.copy_to(stage / DATABASE_FILE)
+        write_atomically(stage / KEY_FILE, (home / KEY_FILE).read_bytes())
+        with Database.open(stage) as copy:  # what the copy holds, not what the log has become since
+            state = DeviceLog(copy, DeviceKey.load(stage), log.epoch)
+            origin, size = state.origin, state.size()
+        files = {name: _measured(stage / name) for name in (KEY_FILE, DATABASE_FILE)}
+        notes = Notes(FORMAT, origin.split("/")[1], now(), origin, size, files)
+        (stage / _NOTES).write_bytes(canonical(notes))
+        packed = stage / "packed"
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in _NAMES:
+                archive.write(stage / name, name)
+        if passphrase is not None:
+            _encrypt(packed, passphrase)
+        _publish(packed, path)
+    return notes
+
+
+def restore(path: Path, home: Path, passphrase: str | None = None) -> tuple[Notes, str]:
+    """Make ``home``, which must be new or empty, the device of a backup. Returns the backup's notes and the origin of
+    the log's new epoch.
+
+    Raises FormatError when the file is no backup or its passphrase is another, UsageError when the home is in use, and
+    StoreError or LogError when what it holds cannot be used.
+    """
+    if home.exists() and any(home.iterdir()):
+        raise UsageError(f"{home} is not empty", "restore into a new home: --home FOLDER, or VERITY_HOME=FOLDER")
+    with guarded(home):
+        home.parent.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=".restoring-", dir=home.absolute().parent))
+    try:
+        with guarded(stage), _opened(path, passphrase) as archive:
+            notes = _unpack(archive, stage)
+            origin = _new_epoch(stage, notes)
+            sync_folder(stage)
+            os.replace(stage, home)
+            sync_folder(home.absolute().parent)
+    except BaseException:
+        shutil.rmtree(stage, ignore_errors=True)
+        raise
+    return notes, origin
+
+
+def _new_epoch(stage: Path, notes: Notes) -> str:
+    key = DeviceKey.load(stage)
+    if key.id != notes.device:
+        raise FormatError("the backup's key is not the one of the device that it names", "do not trust this file")
+    with Database.open(stage) as database:
+        with database.snapshot() as connection:
+            last = latest_epoch(connection)
+            old = Rows(connection, last).head(f"verity/{key.id}/{last}", key.public)
+        # Two restores of one backup must not open one epoch: the clock's milliseconds tell them apart.
+        log = DeviceLog(database, key, max(last + 1, time.time_ns() // 1_000_000))
+        fields: dict[str, Any] = {
+            "epoch": {"number": log.epoch, "reason": "restored from a backup"},
+            "previous_log": {"origin": f"verity/{key.id}/{last}", "size": old.size, "root": old.root.hex()},
+            "time/started": now(),
+        }
+
+        def close_the_old(connection: Any, _: int) -> None:
+            # What was under way is not gone on with, and a nonce could have been revealed since.
+            connection.execute("UPDATE receipts SET state = 'done' WHERE state != 'done'")
+            connection.execute("DELETE FROM requests WHERE revealed IS NULL")
+
+        Recorder(database, log, key).declare(EPOCH, "epoch", fields, close_the_old)
+        return log.origin
+
+
+def _unpack(archive: zipfile.ZipFile, stage: Path) -> Notes:
+    members = {info.filename: info for info in archive.infolist()}
+    if sorted(members) != sorted(_NAMES) or len(archive.infolist()) != len(_NAMES):
+        raise FormatError("this is not a backup of a device", "give a file that `verity backup` wrote")
+    if members[_NOTES].file_size > _MAX_NOTES:
+        raise FormatError("the backup's notes are too large", "give a file that `verity backup` wrote")
+    notes = load(archive.read(_NOTES), Notes, limit=_MAX_NOTES, what="backup")
+    if notes.format != FORMAT or sorted(notes.files) != sorted((KEY_FILE, DATABASE_FILE)):
+        raise FormatError(f"the backup is of an unknown form, {notes.format!r}", "update Verity")
+    for name, promised in notes.files.items():
+        if not 0 <= promised.size <= LARGEST or members[name].file_size != promised.size:
+            raise FormatError(f"the backup's {name} is not as long as it should be", "use another backup")
+        _extract(archive, name, stage / name, promised)
+    return notes
+
+
+def _extract(archive: zipfile.ZipFile, name: str, target: Path, promised: _File) -> None:
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    hasher, left = hashlib.sha256(), promised.size
+    with os.fdopen(descriptor, "wb") as writer, archive.open(name) as reader:
+        while left and (chunk := reader.read(min(CHUNK, left))):
+            hasher.update(chunk)
+            writer.write(chunk)
+            left -= len(chunk)
+        writer.flush()
+        os.fsync(writer.fileno())
+    if left or hasher.hexdigest() != promised.sha256:
+        raise FormatError(f"the backup's {name} is damaged", "use another backup")
+
+
+@contextlib.contextmanager
+def _opened(path: Path, passphrase: str | None) -> Iterator[zipfile.ZipFile]:
+    try:
+        with path.open("rb") as file, _plain(file, path, passphrase) as plain, zipfile.ZipFile(plain) as archive:
+            yield archive
+    except OSError as error:
+        raise FormatError(f"{path} cannot be read: {error.strerror or error}", "give the file of a backup") from error
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+        raise FormatError(f"{path} is not a backup, or it is damaged: {error}", "use another backup") from error
+
+
+@contextlib.contextmanager
+def _plain(file: IO[bytes], path: Path, passphrase: str | None) -> Iterator[IO[bytes]]:
+    encrypted = file.read(len(_AGE)) == _AGE
+    file.seek(0)
+    if not encrypted:
+        yield file
+        return
+    import io
+
+    import pyrage
+
+    if passphrase is None:
+        raise UsageError(f"{path} is encrypted", "give its passphrase")
+    data = file.read(LARGEST_ENCRYPTED + 1)
+    if len(data) > LARGEST_ENCRYPTED:
+        raise FormatError(f"{path} is larger than {LARGEST_ENCRYPTED:,} bytes", "decrypt it with age first")
+    try:
+        yield io.BytesIO(pyrage.passphrase.decrypt(data, passphrase))
+    except pyrage.DecryptError as error:
+        raise FormatError(f"{path} does not open with this passphrase, or it is damaged", "try again") from error
+
+
+def _encrypt(packed: Path, passphrase: str) -> None:
+    import pyrage
+
+    if packed.stat().st_size > LARGEST_ENCRYPTED:
+        raise StoreError("the backup is too large to be encrypted in memory", "leave the passphrase out and use age")
+    packed.write_bytes(pyrage.passphrase.encrypt(packed.read_bytes(), passphrase))
+
+
+def _publish(packed: Path, path: Path) -> None:
+    packed.chmod(0o600)
+    with packed.open("rb") as file:
+        os.fsync(file.fileno())
+    os.link(packed, path)  # never over a file that appeared meanwhile
+    sync_folder(path.absolute().parent)
+
+
+def _measured(path: Path) -> _File:
+    hasher = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            hasher.update(chunk)
+    return _File(hasher.hexdigest(), path.stat().st_size)

@@ -1,0 +1,73 @@
+"""``verity export``: hand out a receipt with as much of it opened as you choose."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from verity.cli.terminal import home_option, json_option, print_json, read_checkpoint
+from verity.errors import UsageError
+
+_RANGE = re.compile(r"(\d{1,9}):(\d{1,9})", re.ASCII)
+
+
+@click.command()
+@click.argument("receipt")
+@click.option("--everything", is_flag=True, help="Open all: prompt, output, parameters, nonce.")
+@click.option("--nothing", is_flag=True, help="The public receipt alone.")
+@click.option(
+    "--message", "messages", multiple=True, type=click.IntRange(min=0), metavar="N", help="Open message N (from 0)."
+)
+@click.option("--output", metavar="A:B|all", help="Open the output: tokens A up to B (`verity show --tokens`), or all.")
+@click.option("--field", "fields", multiple=True, metavar="NAME", help="Open a field; patterns as in 'sampling/*'.")
+@click.option(
+    "--since", type=click.Path(), metavar="FILE", help="A checkpoint that the reader holds: prove growth since."
+)
+@click.option("--save", required=True, type=click.Path(dir_okay=False), metavar="FILE", help="Write the bundle here.")
+@home_option
+@json_option
+def export(receipt: str, since: str | None, save: str, home: str | None, as_json: bool, **chosen: Any) -> None:
+    """Write a bundle of RECEIPT (its id, or the beginning of it; `verity show` lists them).
+
+    Say what to open: --everything, --nothing, or any of --message, --output and --field. What you do not name is
+    withheld: the reader sees that it was, and can be sure that the rest is what the receipt committed to.
+    """
+    from verity.exporter import warnings
+    from verity.node import Node
+    from verity.store import bundles
+
+    selection = _selection(**chosen)
+    with Node(home) as node:
+        bundle = node.exporter.bundle(receipt, selection, read_checkpoint(since) if since is not None else None)
+    path = bundles.save(bundle, Path(save))
+    told = warnings(bundle)
+    disclosure: Any = bundle.disclosure
+    lines = [*disclosure.intent, *disclosure.result] if selection != type(selection)() else []
+    opened = [line.field for line in lines if line.opened]
+    withheld = [line.field for line in lines if not line.opened]
+    if as_json:
+        tokens = len(disclosure.tokens) if lines else 0
+        print_json({"bundle": str(path), "opened": opened, "withheld": withheld, "tokens": tokens, "warnings": told})
+        return
+    click.echo(f"{path}: {len(opened)} fields opened, {len(withheld)} withheld" if lines else f"{path}: nothing opened")
+    for warning in told:
+        click.echo(f"note: {warning}", err=True)
+
+
+def _selection(everything: bool, nothing: bool, messages: Any, output: str | None, fields: Any) -> Any:
+    from verity.exporter import EVERYTHING, NOTHING, Selection
+
+    chosen = bool(messages or output is not None or fields)
+    if everything + nothing + chosen != 1:
+        hint = "one of --everything, --nothing, or any of --message, --output, --field"
+        raise UsageError("say what to open", hint)
+    if everything or nothing:
+        return EVERYTHING if everything else NOTHING
+    match = _RANGE.fullmatch(output or "")
+    if output not in (None, "all") and match is None:
+        raise UsageError(f"{output!r} is not a range of tokens", "write A:B, as in 0:12, or all")
+    part = (int(match[1]), int(match[2])) if match else output == "all"
+    return Selection(messages=messages, output=part, fields=fields)

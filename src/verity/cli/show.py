@@ -1,0 +1,107 @@
+"""``verity show``: what a bundle opens and what it withholds; or the receipts of this device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from verity.cli.terminal import home_option, json_option, print_json
+
+if TYPE_CHECKING:
+    from verity.statements.bundle import Bundle
+
+
+@click.command()
+@click.argument("what", default="")
+@click.option("--tokens", is_flag=True, help="List the opened tokens of the output, numbered as for `verity export`.")
+@home_option
+@json_option
+def show(what: str, tokens: bool, home: str | None, as_json: bool) -> None:
+    """Show WHAT: a bundle's file, or a receipt of this device (its id, or the beginning of it).
+
+    Without WHAT it lists this device's receipts. What is shown of a stranger's file is what the file says: whether it
+    holds, `verity verify` finds out.
+    """
+    from verity.node import Node
+    from verity.store.bundles import read_bundle
+
+    if Path(what).is_file():
+        _show_bundle(read_bundle(what), tokens, as_json)
+        return
+    with Node(home) as node:
+        if what:
+            _show_bundle(node.exporter.bundle(what), tokens, as_json)
+            return
+        rows = [kept._asdict() for kept in node.exporter.receipts.all()]
+    if as_json:
+        print_json({"receipts": rows})
+        return
+    for row in rows:
+        state = f"forgotten {row['forgotten_at']}" if row["forgotten_at"] else row["state"]
+        if row["state"] == "done" and row["result_position"] is None and not row["forgotten_at"]:
+            state = "never finished"
+        click.echo(f"{row['id']}  {row['started_at']}  {state}")
+
+
+def _show_bundle(bundle: Bundle, tokens: bool, as_json: bool) -> None:
+    from verity.statements.receipt import INTENT, RESULT, read_statement
+
+    disclosure: Any = bundle.disclosure
+    lines = [*disclosure.intent, *disclosure.result] if hasattr(disclosure, "intent") else []
+    opened = {line.field: line.value for line in lines if line.opened}
+    withheld = [line.field for line in lines if not line.opened]
+    pieces = _pieces(disclosure.tokens if lines else [])
+    intent = read_statement(bundle.receipt.intent.payload_bytes(), INTENT)
+    result = read_statement(bundle.receipt.result.payload_bytes(), RESULT)
+    shown = {o.field: o.value for o in (*intent.predicate.shown, *result.predicate.shown)}
+    if as_json:
+        print_json({
+            "receipt": intent.predicate.id, "device": bundle.receipt.intent.device(), "shown": shown, "opened": opened,
+            "withheld": withheld, "tokens": [{"index": i, "text": text} for i, text in pieces],
+        })  # fmt: skip
+        return
+    _print(f"receipt {intent.predicate.id} by device {bundle.receipt.intent.device()}")
+    _print("  what the file says; `verity verify` checks it")
+    if not lines:
+        _print("nothing is opened: the public receipt alone")
+    for field, value in {**shown, **opened}.items():
+        if field != "prompt_tokens" or tokens:
+            _print(f"{field:<28} {_short(value)}")
+    if pieces and ("output/text" not in opened or tokens):
+        count = opened.get("output/tokens", {}).get("count", "?")
+        rest = "" if pieces[-1][0] + 1 == count else "…"
+        _print(f"output, {len(pieces)} of {count} tokens: {_joined(pieces) + rest!r}")
+    for index, text in pieces if tokens else []:
+        _print(f"{index:>6} {text!r}")
+    if withheld:
+        _print(f"withheld: {', '.join(withheld)}")
+
+
+def _pieces(tokens: Any) -> list[tuple[int, str]]:
+    from verity.statements.strict import decode_base64
+
+    return [(t.index, decode_base64(t.piece, "token's bytes").decode("utf-8", "replace")) for t in tokens]
+
+
+def _joined(pieces: list[tuple[int, str]]) -> str:
+    """The pieces, with … where tokens in between are not opened."""
+    text, last = "", -1
+    for index, piece in pieces:
+        text += ("" if index == last + 1 else "…") + piece
+        last = index
+    return text
+
+
+def _short(value: Any) -> str:
+    """A message's or the output's text as it is, other values on one line."""
+    if isinstance(value, dict) and "content" in value:
+        return f"{value.get('role')}: {value['content']}"
+    return str(value)
+
+
+def _print(line: str) -> None:
+    from verity.verify.report import printable
+
+    click.echo("\n".join(map(printable, line.split("\n"))))
