@@ -219,7 +219,7 @@ def test_naming_what_is_not_here(blobs: Blobs) -> None:
 
 
 def test_a_prefix_of_several_digests_is_refused(blobs: Blobs) -> None:
-    with blobs._database.transaction() as connection:
+    with blobs.database.transaction() as connection:
         for last in "12":
             row = ("ab" * 31 + "0" + last, "cd" * 31 + "0" + last)
             connection.execute("INSERT INTO blobs VALUES (?, ?, 1, 1, 1, 't')", row)
