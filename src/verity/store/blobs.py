@@ -87,7 +87,8 @@ class Blobs:
     def make_temporary_folder(self) -> Path:
         """The folder for unfinished files, made if missing."""
         with guarded(self.temporary_folder):
-            self.temporary_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # parents made on the way get no mode
+            self.temporary_folder.mkdir(mode=0o700, exist_ok=True)
         return self.temporary_folder
 
     def adopt(
@@ -129,13 +130,23 @@ class Blobs:
         Raises ModelNotFound when it is not here and DigestMismatch when its bytes are no longer what they were.
         """
         digest = normal_digest(digest, "BLAKE3")
+        known = self._unchanged(digest)
+        return self.check(digest) if known is None else known
+
+    def unchanged(self, digest: str) -> bool:
+        """Whether the file is, by its stamp, the one that was last hashed in full. Nothing is hashed or recorded.
+
+        Raises ModelNotFound when the file is not here.
+        """
+        return self._unchanged(normal_digest(digest, "BLAKE3")) is not None
+
+    def _unchanged(self, digest: str) -> Blob | None:
         path = self.place(digest)
         with self.database.snapshot() as connection:
             query = "SELECT sha256, size, mtime_ns, inode FROM blobs WHERE blake3 = ?"
             row = connection.execute(query, (digest,)).fetchone()
-        if row is not None and Stamp(*row[1:]) == self._stamp(path, digest):
-            return Blob(digest, row[0], row[1], path)
-        return self.check(digest)
+        same = self._stamp(path, digest) == (None if row is None else Stamp(*row[1:]))
+        return Blob(digest, row[0], row[1], path) if same else None
 
     def check(self, digest: str, progress: Progress | None = None) -> Blob:
         """Hash the blob in full and record that it is sound. Raises as ``open`` does."""
