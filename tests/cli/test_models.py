@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from command import last_json, verity
 
+from verity.node import Node
 from verity.store import locks
 
 MODEL = b"GGUF" + bytes(range(256)) * 100
@@ -97,6 +98,20 @@ def test_both_are_refused_while_a_model_is_being_stored(home: Path, file: Path) 
             assert run.returncode == 1
             assert "another command is storing" in run.stderr
     assert len(blob_files(home)) == 1
+
+
+@pytest.mark.model
+def test_an_answer_goes_on_when_its_model_is_removed(home: Path, model_home: Path) -> None:
+    shutil.copytree(model_home, home)
+    with Node(home, threads=1) as node:
+        stream = node.stream("Tell me a story.", temperature=0, max_tokens=40)
+        first = next(stream)
+        assert verity("models", "rm", "smollm2-135m-instruct", home=home).returncode == 0
+        assert blob_files(home) == []
+        rest = "".join(stream)
+        assert stream.answer is not None
+        assert (stream.answer.text, stream.answer.finish) == (first + rest, "length")
+        assert len(stream.answer.tokens) == 40
 
 
 @pytest.mark.model
