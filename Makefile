@@ -69,7 +69,7 @@ $(READY): $(LLAMA)
 	@touch $@
 
 $(MODEL): $(READY)
-	@mkdir -p $(CHECKOUT_HOME)
+	@mkdir -p -m 700 $(CHECKOUT_HOME)
 	@VERITY_HOME=$(CHECKOUT_HOME) $(BIN)/verity pull --json | $(BIN)/python -c \
 	  'import json, sys; d = json.load(sys.stdin)["blake3"]; print(f"$(CHECKOUT_HOME)/blobs/{d[:2]}/{d}")' > $@.new
 	@test -s $@.new && mv $@.new $@

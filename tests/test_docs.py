@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from verity.cli import VERBS
+from verity.doctor import examination, host
 from verity.verify.policy import CHECKS, read_policy
 from verity.verify.report import Check, Report
 
@@ -35,7 +36,20 @@ def test_the_readme_names_every_verb() -> None:
     assert {verb for verb in VERBS if f"verity {verb}" not in text} == set()
 
 
-@pytest.mark.parametrize("page", [p.relative_to(ROOT).as_posix() for p in ROOT.glob("*.md")] + ["docs/verify.md"])
+def test_every_check_of_the_doctor_is_explained_once() -> None:
+    text = (ROOT / "docs/platforms.md").read_text()
+    rows = re.findall(r"^\| `([^`]+)` \| (yes|no) \|", text, re.MULTILINE)
+    assert rows == [(check.name, "yes" if check.needed else "no") for check in examination.CHECKS]
+
+
+def test_every_platform_that_the_doctor_knows_is_described() -> None:
+    text = (ROOT / "docs/platforms.md").read_text()
+    assert {name for name in host.PLATFORMS.values() if f"| {name.replace(', ', ' | ')} |" not in text} == set()
+
+
+@pytest.mark.parametrize(
+    "page", [p.relative_to(ROOT).as_posix() for p in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))]
+)
 def test_links_lead_somewhere(page: str) -> None:
     path = ROOT / page
     for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):

@@ -46,7 +46,8 @@ def test_a_blob_is_stored_under_its_digest(blobs: Blobs, content: bytes) -> None
     assert files(blobs) == {f"{blob.blake3[:2]}/{blob.blake3}"}
     assert blobs.open(blob.blake3.upper()) == blob
     assert blob.path.stat().st_mode & 0o777 == 0o600
-    assert blobs.temporary_folder.stat().st_mode & 0o777 == 0o700
+    for folder in (blobs.folder, blobs.temporary_folder, blob.path.parent):
+        assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_the_empty_blob(blobs: Blobs) -> None:
@@ -101,6 +102,20 @@ def test_a_truncated_blob_is_noticed_under_an_old_time(blobs: Blobs, content: by
     os.utime(blob.path, ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(DigestMismatch):
         blobs.open(blob.blake3)
+
+
+def test_whether_a_blob_was_touched_is_told_without_reading_it(
+    blobs: Blobs, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = put(blobs, content)
+    monkeypatch.setattr("verity.store.blobs.measure", lambda *_: pytest.fail("hashed"))
+    assert blobs.unchanged(blob.blake3)
+    os.utime(blob.path, ns=(1, 1))
+    assert not blobs.unchanged(blob.blake3)
+    assert not blobs.unchanged(blob.blake3)
+    blob.path.unlink()
+    with pytest.raises(ModelNotFound):
+        blobs.unchanged(blob.blake3)
 
 
 def test_a_touched_blob_is_hashed_once_more_only(blobs: Blobs, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +234,7 @@ def test_naming_what_is_not_here(blobs: Blobs) -> None:
 
 
 def test_a_prefix_of_several_digests_is_refused(blobs: Blobs) -> None:
-    with blobs._database.transaction() as connection:
+    with blobs.database.transaction() as connection:
         for last in "12":
             row = ("ab" * 31 + "0" + last, "cd" * 31 + "0" + last)
             connection.execute("INSERT INTO blobs VALUES (?, ?, 1, 1, 1, 't')", row)

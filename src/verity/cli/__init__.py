@@ -19,11 +19,12 @@ VERBS = {
     "show": "Show what a bundle opens and withholds, or list this device's receipts.",
     "forget": "Destroy what opens a receipt, for ever.",
     "pull": "Fetch a model from the catalogue, PyPI, an address, a hub or a file.",
-    "models": "List and check the models on this device.",
+    "models": "List, check and remove the models on this device.",
     "device": "Show this device's key and log.",
     "log": "List, prove, check and compact this device's log.",
     "backup": "Write key, log and receipts to one file.",
     "restore": "Make a device of a backup, in a new epoch of the log.",
+    "doctor": "Say what works on this computer and device, and what to do about what does not.",
 }
 
 

@@ -1,7 +1,7 @@
 """Model files, named by the BLAKE3 digest of their bytes, and the names that people gave them.
 
     home/blobs/<first two hex digits>/<blake3>      whole files only: they arrive by rename
-    home/blobs/tmp/                                 what is still being fetched
+    home/blobs/tmp/                                 what is still being fetched, locked by whoever fetches it
 
 A blob is hashed in full when it arrives, and again before use whenever its size, modification time or inode are not
 those of the last full check. Damage that leaves all three alone is found by ``check`` only.
@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shlex
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -20,14 +20,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from verity.errors import DigestMismatch, ModelNotFound, StoreError, UsageError
-from verity.store import catalogue
+from verity.errors import DigestMismatch, StoreError, UsageError
+from verity.store import catalogue, locks
 from verity.store.database import Database
 from verity.store.home import guarded, sync_folder
+from verity.store.names import PREFIX, normal_name, not_found
 from verity.store.reading import Measured, Progress, Stamp, measure, normal_digest
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
-_PREFIX = re.compile(r"[0-9a-f]{8,64}")
 _MODELS = """
 SELECT models.name, blobs.blake3, blobs.sha256, blobs.size, models.source, models.added_at
 FROM models JOIN blobs ON blobs.blake3 = models.blake3
@@ -60,24 +59,36 @@ class Blobs:
     def __init__(self, home: Path, database: Database) -> None:
         self.folder = home / "blobs"
         self.temporary_folder = self.folder / "tmp"
-        self._database = database
+        self.database = database
+
+    def storing(self) -> contextlib.AbstractContextManager[None]:
+        """Hold this from adopting or finding a blob until it is named: nobody removes it in between (see locks.py)."""
+        return locks.storing(self.folder)
 
     @contextlib.contextmanager
     def temporary(self) -> Iterator[Path]:
-        """A new, empty file (mode 0600) to be filled and adopted; afterwards it is gone, adopted or not."""
-        folder = self.make_temporary_folder()
-        with guarded(folder):
-            descriptor, name = tempfile.mkstemp(prefix="new-", dir=folder)
-        os.close(descriptor)
+        """A new, empty file (mode 0600) to be filled and adopted, in a folder of its own where more may be put.
+
+        Afterwards the folder is gone, and the file, adopted or not.
+        """
+        parent = self.make_temporary_folder()
+        with guarded(parent):
+            with self.storing():  # so that nobody who removes finds the folder before it is locked
+                folder = Path(tempfile.mkdtemp(prefix="new-", dir=parent))
+                lock = locks.hold(folder)
+            path = folder / "file"
+            path.touch(0o600)
         try:
-            yield Path(name)
+            yield path
         finally:
-            Path(name).unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
 
     def make_temporary_folder(self) -> Path:
         """The folder for unfinished files, made if missing."""
         with guarded(self.temporary_folder):
-            self.temporary_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # parents made on the way get no mode
+            self.temporary_folder.mkdir(mode=0o700, exist_ok=True)
         return self.temporary_folder
 
     def adopt(
@@ -104,13 +115,14 @@ class Blobs:
                         f"the file's {kind} digest is {actual}, expected {expected}",
                         "these are other bytes than promised and they were thrown away: pull from another source",
                     )
-        path = self._path(measured.blake3)
-        with guarded(path):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.replace(temporary, path)
-            sync_folder(path.parent)
-            sync_folder(self.folder)
-        return self._record(path, measured)
+        path = self.place(measured.blake3)
+        with self.storing():
+            with guarded(path):
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                os.replace(temporary, path)
+                sync_folder(path.parent)
+                sync_folder(self.folder)
+            return self._record(path, measured)
 
     def open(self, digest: str) -> Blob:
         """The blob of this BLAKE3 digest, safe to use: checked in full unless nothing changed since the last check.
@@ -118,18 +130,28 @@ class Blobs:
         Raises ModelNotFound when it is not here and DigestMismatch when its bytes are no longer what they were.
         """
         digest = normal_digest(digest, "BLAKE3")
-        path = self._path(digest)
-        with self._database.snapshot() as connection:
+        known = self._unchanged(digest)
+        return self.check(digest) if known is None else known
+
+    def unchanged(self, digest: str) -> bool:
+        """Whether the file is, by its stamp, the one that was last hashed in full. Nothing is hashed or recorded.
+
+        Raises ModelNotFound when the file is not here.
+        """
+        return self._unchanged(normal_digest(digest, "BLAKE3")) is not None
+
+    def _unchanged(self, digest: str) -> Blob | None:
+        path = self.place(digest)
+        with self.database.snapshot() as connection:
             query = "SELECT sha256, size, mtime_ns, inode FROM blobs WHERE blake3 = ?"
             row = connection.execute(query, (digest,)).fetchone()
-        if row is not None and Stamp(*row[1:]) == self._stamp(path, digest):
-            return Blob(digest, row[0], row[1], path)
-        return self.check(digest)
+        same = self._stamp(path, digest) == (None if row is None else Stamp(*row[1:]))
+        return Blob(digest, row[0], row[1], path) if same else None
 
     def check(self, digest: str, progress: Progress | None = None) -> Blob:
         """Hash the blob in full and record that it is sound. Raises as ``open`` does."""
         digest = normal_digest(digest, "BLAKE3")
-        path = self._path(digest)
+        path = self.place(digest)
         self._stamp(path, digest)
         with guarded(path):
             measured = measure(path, progress)
@@ -139,7 +161,9 @@ class Blobs:
                 f"expected {digest}",
                 f"fetch it again with `{self._pull_again(digest)}`; `verity models check` looks at all models",
             )
-        return self._record(path, measured)
+        with self.storing():
+            self._stamp(path, digest)  # removed meanwhile? Then there must be no row for it
+            return self._record(path, measured)
 
     def name(self, name: str, digest: str, source: str) -> Model:
         """Let ``name`` mean the stored blob of this BLAKE3 digest from now on; other blobs stay.
@@ -147,7 +171,7 @@ class Blobs:
         Raises UsageError for a name that is not allowed and ModelNotFound when the blob is not here.
         """
         name, digest = normal_name(name), normal_digest(digest, "BLAKE3")
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             if connection.execute("SELECT 1 FROM blobs WHERE blake3 = ?", (digest,)).fetchone() is None:
                 raise not_found(digest)
             connection.execute(
@@ -160,7 +184,7 @@ class Blobs:
 
     def models(self) -> list[Model]:
         """All named models, by name. Their files are not looked at."""
-        with self._database.snapshot() as connection:
+        with self.database.snapshot() as connection:
             return [Model(*row) for row in connection.execute(_MODELS + "ORDER BY models.name")]
 
     def resolve(self, name_or_digest: str) -> tuple[str, Model]:
@@ -174,14 +198,14 @@ class Blobs:
         found = next((model for model in self.models() if model.name == wanted), None)
         if found is not None:
             return found.name, found
-        if not _PREFIX.fullmatch(wanted):
+        if not PREFIX.fullmatch(wanted):
             raise not_found(name_or_digest)
         query = (
             "SELECT models.name, blobs.blake3, sha256, size, coalesce(source, ''), coalesce(added_at, checked_at) "
             "FROM blobs LEFT JOIN models ON models.blake3 = blobs.blake3 "
             "WHERE substr(blobs.blake3, 1, ?1) = ?2 OR substr(sha256, 1, ?1) = ?2 ORDER BY added_at, models.name"
         )
-        with self._database.snapshot() as connection:
+        with self.database.snapshot() as connection:
             rows = connection.execute(query, (len(wanted), wanted)).fetchall()
         if not rows:
             raise not_found(name_or_digest)
@@ -191,7 +215,8 @@ class Blobs:
         model = Model(rows[0][0] or (known.name if known else rows[0][1][:12]), *rows[0][1:])
         return model.name, model
 
-    def _path(self, digest: str) -> Path:
+    def place(self, digest: str) -> Path:
+        """Where the file of this BLAKE3 digest (64 lower-case hex digits) is or would be."""
         return self.folder / digest[:2] / digest
 
     def _stamp(self, path: Path, digest: str) -> Stamp:
@@ -206,7 +231,7 @@ class Blobs:
 
     def _record(self, path: Path, measured: Measured) -> Blob:
         row = (measured.blake3, measured.sha256, *measured.stamp, _now())
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             connection.execute(
                 "INSERT INTO blobs VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (blake3) DO UPDATE SET "
                 "sha256 = excluded.sha256, size = excluded.size, mtime_ns = excluded.mtime_ns, "
@@ -221,28 +246,6 @@ class Blobs:
             return f"verity pull {known.name}"
         source = next((model.source for model in self.models() if model.blake3 == digest), "FILE")
         return f"verity pull {shlex.quote(source)} --blake3 {digest}"
-
-
-def normal_name(name: str) -> str:
-    """``name`` as it is stored, in lower case. Raises UsageError when it could be taken for a path or a digest."""
-    normal = name.lower()
-    if not _NAME.fullmatch(normal) or _PREFIX.fullmatch(normal):
-        raise UsageError(
-            f"{name[:80]!r} cannot be the name of a model",
-            "use letters, digits, '.', '_' and '-', beginning with a letter or digit, and not a hex number",
-        )
-    return normal
-
-
-def not_found(wanted: str, message: str = "", command: str = "") -> ModelNotFound:
-    """The error for a model that is not here, with the command that fetches it where one is known."""
-    known = catalogue.find(wanted)
-    if known is not None:
-        command = f"verity pull {known.name}"
-    elif not command and ("/" in wanted or wanted.endswith(".gguf")):
-        command = f"verity pull {shlex.quote(wanted)}"
-    hint = f"run `{command}`" if command else "`verity models` lists what is here, `verity pull` fetches more"
-    return ModelNotFound(message or f"there is no model {wanted[:200]!r} on this device", hint)
 
 
 def _now() -> str:

