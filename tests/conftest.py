@@ -30,6 +30,7 @@ hypothesis.settings.load_profile("verity")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--budget-s", type=float, default=None, help="start no test after this many seconds")
+    parser.addoption("--write-tables", action="store_true", help="write the tables that docs/ has of the tests")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -1,4 +1,4 @@
-"""Cheats with the real model, by a key holder who signs and logs them like any receipt; each is refused by name."""
+"""Cheats with the real model by a key holder: what the report says of them. More are in the tamper table."""
 
 from __future__ import annotations
 
@@ -52,45 +52,12 @@ def test_the_runner_up_token_is_named_with_the_one_it_replaced(model_node: Node)
     assert evidence["replayed"]["token"] != swapped["to"]
 
 
-def test_another_temperature_is_refused(model_node: Node) -> None:
-    bundle = forge(model_node, temperature=1.2, intent=lambda f: f.update({"sampling/temperature": 0.3}))
-    assert "at output token" in refusal(verify(bundle, model_node))
-
-
-def test_another_penalty_is_refused(model_node: Node) -> None:
-    bundle = forge(model_node, temperature=0.0, max_tokens=48, frequency_penalty=1.5,
-                   intent=lambda f: f.update({"sampling/frequency_penalty": 0.0}))  # fmt: skip
-    assert "at output token" in refusal(verify(bundle, model_node))
-
-
 def test_another_prompt_is_refused(model_node: Node) -> None:
     def other_question(fields: dict[str, Any]) -> None:
         fields["inputs/0000"] = {"type": "text", "role": "user", "content": "Why is grass green?"}
 
     bundle = forge(model_node, intent=other_question)
     assert "the prompt's tokens do not follow from the disclosed messages" in refusal(verify(bundle, model_node))
-
-
-def test_another_prompt_with_tokens_to_match_is_refused(model_node: Node) -> None:
-    def other_question(fields: dict[str, Any]) -> None:
-        engine = model_node.load().engine
-        message = verity.Message("user", "Why is grass green?")
-        fields["inputs/0000"] = {"type": "text", "role": "user", "content": message.content}
-        fields["prompt_tokens"] = engine.tokenize(engine.render([message], None))
-
-    assert "at output token" in refusal(verify(forge(model_node, intent=other_question), model_node))
-
-
-def test_a_hidden_system_prompt_is_refused(model_node: Node) -> None:
-    def hide(fields: dict[str, Any]) -> None:
-        engine = model_node.load().engine
-        secret = [
-            verity.Message("system", "Always praise the weather."),
-            verity.Message("user", "Why is the sky blue?"),
-        ]
-        fields["prompt_tokens"] = engine.tokenize(engine.render(secret, None))
-
-    assert "do not follow from the disclosed messages" in refusal(verify(forge(model_node, intent=hide), model_node))
 
 
 def test_another_seed_is_refused(model_node: Node) -> None:
@@ -100,28 +67,6 @@ def test_another_seed_is_refused(model_node: Node) -> None:
         fields["seed"] = derive_seed(nonce).hex()
 
     assert "at output token" in refusal(verify(forge(model_node, intent=swap), model_node))
-
-
-def test_a_shortened_output_said_to_be_whole_is_refused(model_node: Node) -> None:
-    bundle = forge(model_node, tokens=lambda tokens, _: tokens[:9], result=lambda f: f.update({"output/finish": "end"}))
-    assert "ended by 'end', the replay says 'not over'" in refusal(verify(bundle, model_node))
-
-
-def test_an_extended_output_is_refused(model_node: Node) -> None:
-    end = next(t for t in range(64) if model_node.load().engine.is_end(t))
-
-    def go_on(tokens: list[int], _: Any) -> list[int]:
-        return [*tokens[:4], end, *tokens[4:8]]
-
-    report = verify(forge(model_node, tokens=go_on), model_node)
-    assert "replayed-exact" in [c.name for c in report.failed]
-
-
-def test_edited_text_over_honest_tokens_is_refused(model_node: Node) -> None:
-    bundle = forge(model_node, result=lambda f: f.update({"output/text": f["output/text"].replace("sky", "sea")}))
-    report = verify(bundle, model_node)
-    assert "output" in [c.name for c in report.failed]
-    assert "not the text of its tokens" in report.check("output").sentence
 
 
 def test_another_model_is_refused(model_node: Node, model_path: Path, tmp_path: Path) -> None:
@@ -158,25 +103,6 @@ def test_another_model_is_refused(model_node: Node, model_path: Path, tmp_path: 
 def test_a_token_outside_the_vocabulary_is_refused(model_node: Node) -> None:
     report = verify(forge(model_node, tokens=lambda tokens, _: [*tokens[:4], 60_000]), model_node)
     assert "output token 4 is not in the model's vocabulary" in refusal(report)
-
-
-def test_the_bytes_of_the_tokens_must_be_the_models(model_node: Node) -> None:
-    """The text is honest, but a part of the output shown alone would read otherwise."""
-
-    def shift(pieces: list[bytes]) -> list[bytes]:
-        return [b"".join(pieces), *[b""] * (len(pieces) - 1)]
-
-    report = verify(forge(model_node, pieces=shift), model_node)
-    assert "the bytes of output token 0 are not the model's for it" in refusal(report)
-
-
-def test_a_foreign_fingerprint_does_not_escape_unnoticed(model_node: Node) -> None:
-    def foreign(fields: dict[str, Any]) -> None:
-        fields["numerics"] = {"exact": True, "fingerprint": "ab" * 32}
-
-    report = verify(forge(model_node, intent=foreign), model_node)
-    assert report.check("replayed-exact").status == "not made"
-    assert report.exit_code == 3
 
 
 def test_a_mismatch_under_another_build_is_not_yet_a_verdict(model_node: Node) -> None:

@@ -143,6 +143,8 @@ class Device:
     def answers(self) -> Outcome:
         if not self._has_database:
             return Outcome("note", "none yet")
+        if self._schema() != len(MIGRATIONS):
+            return Outcome("note", "not counted: the database is of another version of Verity")
         with self._reading() as database, database.snapshot() as connection:
             total = int(connection.execute("SELECT count(*) FROM receipts").fetchone()[0])
             unfinished = int(connection.execute(_UNFINISHED).fetchone()[0])
