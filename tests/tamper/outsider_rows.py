@@ -97,7 +97,7 @@ EDITS: list[tuple[str, str, str, Callable[[Any], None]]] = [
      lambda p: p["disclosure"]["tokens"][3].update(piece="QQ==")),
     ("token-salt", "changes a token's salt", "disclosure",
      lambda p: p["disclosure"]["tokens"][3].update(salt=flip64(p["disclosure"]["tokens"][3]["salt"]))),
-    ("tokens-exchanged", "exchanges the order of the tokens", "disclosure", lambda p: p["disclosure"]["tokens"].reverse()),
+    ("tokens-exchanged", "reverses the tokens", "disclosure", lambda p: p["disclosure"]["tokens"].reverse()),
     ("field-twice", "writes a field twice", "disclosure",
      lambda p: p["disclosure"]["intent"].insert(0, p["disclosure"]["intent"][0])),
     ("proofs-swapped", "proves the result in the place of the intent", "logged",

@@ -1,0 +1,79 @@
+"""Databases of earlier schemas go on: their logs, receipts and proofs are what they were."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from in_process import REPLY, in_process
+
+import verity
+from verity.engines.scripted import ScriptedEngine
+from verity.node import Node
+from verity.store.database import MIGRATIONS
+
+_DOWN = """
+INSERT INTO old.blobs SELECT * FROM main.blobs;
+INSERT INTO old.models SELECT * FROM main.models;
+INSERT INTO old.numerics SELECT * FROM main.numerics;
+INSERT INTO old.log_entries SELECT position, entry, salt, envelope FROM main.log_entries;
+INSERT INTO old.log_nodes SELECT level, position, hash FROM main.log_nodes;
+INSERT INTO old.log_head SELECT 1, origin, size, root, checkpoint FROM main.log_heads;
+INSERT INTO old.receipts SELECT id, started_at, secret, intent_position, result_position, disclosure FROM main.receipts;
+"""
+
+
+def to_schema_1(home: Path) -> None:
+    """Write the database anew as schema 1 had it."""
+    old, new = home / "old.db", home / "verity.db"
+    with sqlite3.connect(old) as connection:
+        connection.executescript(MIGRATIONS[0] + "PRAGMA user_version=1;")
+    connection.close()
+    connection = sqlite3.connect(new)
+    connection.execute("ATTACH ? AS old", (str(old),))
+    connection.executescript(_DOWN)
+    connection.close()
+    old.replace(new)
+
+
+@pytest.fixture
+def answers(home: Path) -> list[verity.Answer]:
+    with verity.open(home, engine=ScriptedEngine(REPLY)) as node:
+        done = [node.ask("One", max_tokens=4), node.ask("Two", max_tokens=4)]
+        begun = node.recorder.begin(_fields(node))  # its process dies
+        begun.hold.release()
+    to_schema_1(home)
+    return done
+
+
+def _fields(node: Node) -> dict[str, object]:
+    from verity.request import check_asked, intent_fields, make_request
+
+    loaded = node.load()
+    request = make_request(loaded.engine, check_asked("Three", sampling={}))
+    return intent_fields(request, loaded.engine, loaded.model, loaded.numerics)
+
+
+def test_everything_is_there_after_the_migration(home: Path, answers: list[verity.Answer]) -> None:
+    with verity.open(home, engine=ScriptedEngine(REPLY)) as node:
+        assert node.log.size() == 6
+        assert node.check_log(answers[1].bundle.log.checkpoint) == []
+        states = [(kept.kind, kept.state) for kept in node.exporter.receipts.all()]
+        assert states == [("generation", "done")] * 2 + [("generation", "open")]
+        for answer in answers:
+            again = node.exporter.bundle(answer.receipt)
+            assert again.receipt == answer.bundle.receipt
+            assert again.disclosure == answer.bundle.disclosure
+            report = verity.verify(again, key=node.key.id, replayer=in_process, home=home)
+            assert [c.name for c in (*report.failed, *report.unmade)] == ["engine"]
+        node.ask("Four", max_tokens=4)  # closes the orphan first
+        assert [kept.state for kept in node.exporter.receipts.all()] == ["done"] * 4
+        assert node.log.size() == 9
+        assert node.check_log() == []
+
+
+def test_the_measured_numerics_are_kept(home: Path, answers: list[verity.Answer]) -> None:
+    with verity.open(home, engine=ScriptedEngine(REPLY)) as node:
+        node.load()
+        assert node.log.size() == 6  # nothing was declared again
