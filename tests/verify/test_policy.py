@@ -64,8 +64,8 @@ def test_a_parameter_that_differs_by_a_hair_is_another(scripted: Node) -> None:
 @pytest.mark.parametrize(
     "text",
     ['[trust]\nreleases = ["gpt-9"]', '[accept]\nfinishes = ["bored"]', '[trust]\nissuers = ["me"]', '[trust]\norigin = "x"',
-     "[pin]\nx = 2026-01-01", '[require]\nchecks = ["goodness"]', "[trust", "\xff", "[trust]\n" * 20_000],
-    ids=range(9),
+ '[require]\nchecks = ["goodness"]', "[trust", "\xff", "[trust]\n" * 20_000],
+    ids=range(8),
 )  # fmt: skip
 def test_what_is_no_policy(tmp_path: Path, text: str) -> None:
     path = tmp_path / "policy.toml"
@@ -75,10 +75,7 @@ def test_what_is_no_policy(tmp_path: Path, text: str) -> None:
     assert caught.value.hint
 
 
-@given(
-    st.binary(max_size=200)
-    | st.text(alphabet="[]=\"trusdevicqmnohk.\n '#{}0123456789abcdef-", max_size=200).map(str.encode)
-)
+@given(st.binary(max_size=200) | st.text(alphabet=_TOML, max_size=200).map(str.encode))
 def test_arbitrary_bytes(data: bytes) -> None:
     import tempfile
 

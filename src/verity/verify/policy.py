@@ -33,7 +33,6 @@ from verity.errors import FormatError, UsageError
 from verity.statements.keys import parse_key
 from verity.statements.receipt import FINISHES
 from verity.statements.request import Issued
-from verity.statements.strict import canonical
 from verity.store import catalogue
 
 CHECKS = (
@@ -73,7 +72,6 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pin: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
-        canonical(self.pin)  # a date, which TOML has and JSON has not, would only be found when it is compared
         for key in (*self.trust.devices, *self.trust.issuers):
             parse_key(key)
         for name in self.trust.releases:
