@@ -63,8 +63,10 @@ def test_a_parameter_that_differs_by_a_hair_is_another(scripted: Node) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ['[trust]\nreleases = ["gpt-9"]', '[accept]\nfinishes = ["bored"]', '[trust]\nissuers = ["me"]', '[trust]\norigin = "x"',
- '[require]\nchecks = ["goodness"]', "[trust", "\xff", "[trust]\n" * 20_000],
+    [
+        '[trust]\nreleases = ["gpt-9"]', '[accept]\nfinishes = ["bored"]', '[trust]\nissuers = ["me"]',
+        '[trust]\norigin = "x"', '[require]\nchecks = ["goodness"]', "[trust", "\xff", "[trust]\n" * 20_000,
+    ],
     ids=range(8),
 )  # fmt: skip
 def test_what_is_no_policy(tmp_path: Path, text: str) -> None:
