@@ -10,26 +10,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-
-Run = subprocess.CompletedProcess[str]
+from command import last_json, verity
 
 
 def listen() -> None:
     """In a child: heed SIGINT, also where the tests run in the background and inherited that it is ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def verity(*arguments: str | Path, home: Path, stdin: str | None = None, **extra: str) -> Run:
-    environment = {**os.environ, "VERITY_HOME": str(home), "COLUMNS": "120", **extra}
-    command = [sys.executable, "-c", "from verity.cli import main; main()", *map(str, arguments)]
-    return subprocess.run(command, env=environment, input=stdin, capture_output=True, text=True, timeout=300)
-
-
-def last_json(run: Run) -> Any:
-    return json.loads(run.stdout.splitlines()[-1])
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ PROGRAM = "from verity.cli import main; main()"
 
 
 def verity(
-    *arguments: str | Path, home: Path, program: str = PROGRAM, **extra: str
+    *arguments: object, home: Path, program: str = PROGRAM, stdin: str | None = None, **extra: str
 ) -> subprocess.CompletedProcess[str]:
     """Run one command on the device whose home this is; ``extra`` goes into its environment."""
     environment = {**os.environ, "VERITY_HOME": str(home), "COLUMNS": "120", **extra}
     command = [sys.executable, "-c", program, *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env=environment, input=stdin, capture_output=True, text=True, timeout=300)
 
 
 def last_json(run: subprocess.CompletedProcess[str]) -> Any:
