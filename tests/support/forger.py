@@ -11,6 +11,7 @@ from verity.recorder import Token
 from verity.request import intent_fields, make_request, now
 from verity.sampling.sampler import Sampler
 from verity.statements.bundle import Bundle
+from verity.store import catalogue
 
 Edit = Callable[[dict[str, Any]], None]
 
@@ -19,6 +20,7 @@ def forge(
     node: Node,
     prompt: str = "Why is the sky blue?",
     *,
+    model: str = catalogue.DEFAULT,
     intent: Edit = lambda fields: None,
     result: Edit = lambda fields: None,
     tokens: Callable[[list[int], list[Any]], list[int]] = lambda tokens, rows: tokens,
@@ -32,7 +34,7 @@ def forge(
     logits at every position, and returns the tokens to claim; text and finish reason are made to fit them. ``pieces``
     changes the bytes that each token is said to stand for.
     """
-    loaded = node.load()
+    loaded = node.load(model)
     engine = loaded.engine
     limits: dict[str, Any] = {"max_tokens": max_tokens, "stops": ()}
     request = make_request(engine, prompt, system=None, nonce=b"f" * 32, sampling=sampling, **limits)
