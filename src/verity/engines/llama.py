@@ -20,7 +20,7 @@ import numpy as np
 
 from verity.engines import LLAMA
 from verity.engines.engine import Logits, Message
-from verity.engines.numerics import processor_flags
+from verity.engines.numerics import PROBE_BATCH, processor_flags
 from verity.engines.output import MAX_PIECE_BYTES
 from verity.engines.templates import CHATML, ChatTemplate
 from verity.errors import ContextOverflow, EngineError
@@ -81,11 +81,11 @@ def describe_library() -> dict[str, Any]:
 
 @functools.cache
 def _library_digest() -> tuple[str, str]:
+    loaded = library()  # first: it sets what the library reads from the environment
     import llama_cpp
 
-    library()
     hasher = hashlib.sha256()
-    folder = Path(llama_cpp.__file__).parent / "lib"
+    folder = Path(loaded._lib._name).parent  # where it was loaded from: LLAMA_CPP_LIB_PATH may name another build
     for path in sorted(p for p in folder.iterdir() if ".so" in p.suffixes or p.suffix in (".dylib", ".dll")):
         hasher.update(path.name.encode() + b"\x00" + path.read_bytes())
     return llama_cpp.__version__, hasher.hexdigest()
@@ -108,6 +108,7 @@ class LlamaEngine:
         self._ctx: Any = None
         self._batch: Any = None
         self._micro_batch = micro_batch
+        self._widest = max(micro_batch, PROBE_BATCH)
         self._position = 0
         self._pieces: dict[int, bytes] = {}
         self._model = _load_model(lib, path)
@@ -123,7 +124,7 @@ class LlamaEngine:
             raise EngineError(f"a context of {context_size} tokens is not possible (1 to {MAX_CONTEXT:,})")
         params = lib.llama_context_default_params()
         params.n_ctx = context_size or min(trained, DEFAULT_CONTEXT)
-        params.n_batch = params.n_ubatch = self._micro_batch
+        params.n_batch = params.n_ubatch = self._widest
         params.n_seq_max = 1
         params.n_threads = params.n_threads_batch = threads
         params.flash_attn_type = _FLASH_ATTENTION_ON
@@ -134,8 +135,8 @@ class LlamaEngine:
             raise EngineError(_explain("the model cannot be given a context"), "try a smaller --context")
         self.context_size: int = lib.llama_n_ctx(self._ctx)
         self._memory = lib.llama_get_memory(self._ctx)
-        self._batch = lib.llama_batch_init(self._micro_batch, 0, 1)
-        for i in range(self._micro_batch):
+        self._batch = lib.llama_batch_init(self._widest, 0, 1)
+        for i in range(self._widest):
             self._batch.n_seq_id[i] = 1
             self._batch.seq_id[i][0] = 0
 
@@ -210,9 +211,10 @@ class LlamaEngine:
             self._decode(tokens[start : start + self._micro_batch], first_output=None)
         return self._row(-1)
 
-    def advance_all(self, tokens: Sequence[int], skip: int = 0) -> Iterator[Logits]:
-        for start in range(0, len(tokens), self._micro_batch):
-            chunk = tokens[start : start + self._micro_batch]
+    def advance_all(self, tokens: Sequence[int], skip: int = 0, at_least: int = 1) -> Iterator[Logits]:
+        size = min(max(self._micro_batch, at_least), self._widest)
+        for start in range(0, len(tokens), size):
+            chunk = tokens[start : start + size]
             first = max(0, skip - start)
             self._decode(chunk, first_output=first)
             for index in range(first, len(chunk)):
