@@ -10,6 +10,7 @@ import numpy as np
 from forger import forge
 
 import verity
+from quantise import quantised
 from tamper import BUNDLE, KEY_HOLDER, LIMIT, OWN_NONCE, PROMPT, Result, World, edited, line, row
 from verity.engines.scripted import ScriptedEngine
 from verity.node import Node
@@ -120,7 +121,7 @@ def _(world: World) -> Result:
     return world.verify_real(forge(_real(world), temperature=0.0, tokens=adapted))
 
 
-@row("quantisation", KEY_HOLDER, BUNDLE, "answers with 4-bit weights and names the 8-bit file, with the numerics of that",
+@row("quantisation", KEY_HOLDER, BUNDLE, "answers with 4-bit weights and names the 8-bit file and its numerics",
      "replayed-exact", real=True, slow=True)  # fmt: skip
 def _(world: World) -> Result:
     real = _real(world)
