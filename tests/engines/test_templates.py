@@ -153,6 +153,13 @@ def test_many_calls_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
         ChatTemplate(calls, {}).render(HELLO, None)
 
 
+def test_the_count_cannot_be_turned_back() -> None:
+    """The counting stands in the template's program under names that ``map`` can be given."""
+    back = "{% for a in range(99999) %}{% for b in range(99) %}{{ [-10**12]|map('#step')|list|length }}"
+    with pytest.raises(EngineError, match="too many steps"):
+        ChatTemplate(back + "{% endfor %}{% endfor %}", {}).render(HELLO, None)
+
+
 LLAMA_STYLE = """{{- bos_token }}
 {%- if not date_string is defined %}{% set date_string = strftime_now("%d %b %Y") %}{% endif %}
 {%- if messages[0]['role'] == 'system' %}

@@ -51,9 +51,8 @@ def gguf(
     offsets: Mapping[str, int] | None = None,
 ) -> bytes:
     """A file of F32 tensors. ``counts`` (tensors, keys), ``dims`` and ``offsets`` are what the header says instead."""
-    n_tensors, n_keys = (len(metadata), len(tensors))[::-1] if counts == (None, None) else counts
-    n_tensors = len(tensors) if n_tensors is None else n_tensors
-    n_keys = len(metadata) if n_keys is None else n_keys
+    n_tensors = len(tensors) if counts[0] is None else counts[0]
+    n_keys = len(metadata) if counts[1] is None else counts[1]
     infos, data = b"", b""
     for name, tensor in tensors.items():
         shape = (dims or {}).get(name, [*tensor.shape[::-1]])

@@ -7,133 +7,22 @@ is the hostile one, with the same weights where it has any: the numerics agree, 
 
 from __future__ import annotations
 
-import hashlib
 import math
 import struct
-import subprocess
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from forger import forge
 from gguf import ARRAY, BYTE_TOKENS, F32, I32, STRING, U32, gguf, text, tiny, tiny_metadata, tiny_tensors
-from processes import left_of
+from hostile import header, says, verdict, weights
 
-import verity
 from verity.engines.llama import LlamaEngine
 from verity.engines.templates import CHATML
 from verity.node import Node
-from verity.replayer import ProcessReplayer
-from verity.store.pull import pull
-from verity.verify.report import Check
 
-MEMORY = 2 << 30
-SECONDS = 20.0
-GROWTH = 48 << 20
-"""How much the verifier may grow while it verifies, in bytes: its libraries are loaded by then."""
-
-Edit = Callable[[dict[str, Any]], None]
-
-
-class Device(LlamaEngine):
-    """The tiny honest model, as an engine that says which model it is."""
-
-    model: dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """The owner of the tiny model, who is also the one who verifies."""
-    folder = tmp_path_factory.mktemp("hostile")
-    path = folder / "tiny.gguf"
-    path.write_bytes(tiny(CHATML))
-    engine = Device(path, threads=1, context_size=512)
-    engine.model = {"name": "tiny", "blake3": "00" * 32, "sha256": "00" * 32, "size": 1}
-    with verity.open(folder / "home", engine=engine) as node:
-        node.load()
-        yield node
-
-
-@pytest.fixture(autouse=True)
-def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """The processes that the verifier started; none of them, nor of theirs, may be left."""
-    processes: list[int] = []
-    start = subprocess.Popen
-
-    def watched(*args: Any, **options: Any) -> subprocess.Popen[bytes]:
-        child = start(*args, **options)
-        processes.append(child.pid)
-        return child
-
-    monkeypatch.setattr("verity.replayer.subprocess.Popen", watched)
-    yield processes
-    assert [left_of(process) for process in processes] == [[]] * len(processes)
-
-
-def verdict(
-    device: Node, model: bytes | Path, folder: Path, template: str = CHATML, lie: Edit = lambda _: None, **limits: Any
-) -> Check:
-    """Verify a receipt that names ``model`` instead of the honest one, under limits of memory and time."""
-    path = model if isinstance(model, Path) else folder / "hostile.gguf"
-    if isinstance(model, bytes):
-        path.write_bytes(model)
-    pulled = pull(str(path), device.blobs, name="hostile")
-
-    def edit(fields: dict[str, Any]) -> None:
-        named = {"name": "hostile", "blake3": pulled.blake3, "sha256": pulled.sha256, "size": pulled.size}
-        fields["model"] = named
-        fields["template"]["sha256"] = hashlib.sha256(template.encode()).hexdigest()
-        lie(fields)
-
-    bundle = forge(device, max_tokens=4, intent=edit)
-    options = {"threads": 1, "limit_s": SECONDS, "memory_bytes": MEMORY, **limits}
-    replayer = ProcessReplayer(device.blobs, device.numerics, **options)
-    verity.verify(bundle, key=device.key.id, home=device.home, replay=False)
-    threads, before, began = threading.active_count(), peak(forget=True), time.monotonic()
-    report = verity.verify(bundle, key=device.key.id, home=device.home, replayer=replayer)
-    assert time.monotonic() - began < options["limit_s"] + 5
-    assert peak() - before < GROWTH
-    assert threading.active_count() == threads
-    return report.check("replayed-exact")
-
-
-def peak(forget: bool = False) -> int:
-    """The most memory that this process has held, in bytes; since now, after the kernel was asked to forget."""
-    if forget:
-        Path("/proc/self/clear_refs").write_text("5")
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-
-
-def says(**changes: tuple[Any, ...] | None) -> bytes:
-    """The tiny model with other metadata: ``tokens_…`` for the tokenizer's, ``general_…``, or the llama's own."""
-    metadata = tiny_metadata(CHATML)
-    for name, value in changes.items():
-        prefix, _, rest = name.partition("_")
-        key = {"tokens": "tokenizer.ggml.", "general": "general."}.get(prefix, f"llama.{prefix}_") + rest
-        key = key.replace("attention_", "attention.").replace("rope_", "rope.")
-        if value is None:
-            del metadata[key]
-        else:
-            metadata[key] = value
-    return gguf(metadata, tiny_tensors())
-
-
-def header(**claims: Any) -> bytes:
-    return gguf(tiny_metadata(CHATML), tiny_tensors(), **claims)
-
-
-def weights(**changes: float) -> bytes:
-    """The tiny model, with a tensor times a factor."""
-    tensors = {**tiny_tensors()}
-    for name, factor in changes.items():
-        with np.errstate(all="ignore"):
-            tensors[f"{name}.weight"] = (tensors[f"{name}.weight"] * factor).astype(np.float32)
-    return gguf(tiny_metadata(CHATML), tensors)
+pytestmark = pytest.mark.usefixtures("started")
 
 
 def test_the_tiny_model_itself_passes(device: Node, tmp_path: Path) -> None:
@@ -281,66 +170,8 @@ def test_a_receipt_with_a_grammar_never_reaches_the_child(device: Node, started:
     assert started == []
 
 
-PATCHES: dict[str, tuple[str, str]] = {
-    "loops in loops": ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "too many"),
-    "a memory bomb": ("{{ 'x' * 10 ** 10 }}", "a value of more than"),
-    "doubling": (
-        "{% set n = namespace(s='x') %}{% for a in range(99) %}{% set n.s = n.s ~ n.s %}{% endfor %}",
-        "a value",
-    ),
-    "calls that double": ("{% macro m(n) %}{{ m(n-1) }}{{ m(n-1) if n }}{% endmacro %}{{ m(30) }}", "RecursionError"),
-    "a way out": ("{{ namespace.__init__.__globals__ }}", "unsafe"),
-}
-
-
 @pytest.mark.slow
-@pytest.mark.model
-@pytest.mark.parametrize("name", PATCHES)
-def test_the_default_model_with_another_template(name: str, model_node: Node, model_path: Path, tmp_path: Path) -> None:
-    """A real model of 135M parameters, patched in place: weights and fingerprint are the published ones."""
-    source, why = PATCHES[name]
-    own, data = template_source(model_node).encode(), model_path.read_bytes()
-    template = source + "{#" + " " * (len(own) - len(source) - 4) + "#}"
-    assert (data.count(own), len(template)) == (1, len(own))
-    patched = tmp_path / "patched.gguf"
-    patched.write_bytes(data.replace(own, template.encode()))
-    check = verdict(model_node, patched, tmp_path, template, limit_s=120.0, memory_bytes=4 << 30)
-    assert check.status == "not made"
-    assert why in check.sentence
-
-
-@pytest.mark.slow
-@pytest.mark.model
-@pytest.mark.parametrize("where", [0.2, 0.5, 0.9])
-def test_the_default_model_with_weights_that_are_no_numbers(
-    where: float, model_node: Node, model_path: Path, tmp_path: Path
-) -> None:
-    patched = tmp_path / "patched.gguf"
-    data = bytearray(model_path.read_bytes())
-    at = int(len(data) * where)
-    data[at : at + 100_000] = b"\xff" * 100_000  # scales of Q4_1 blocks become NaN
-    patched.write_bytes(data)
-    check = verdict(model_node, patched, tmp_path, template_source(model_node), limit_s=120.0, memory_bytes=4 << 30)
-    assert check.status == "not made", check
-
-
-@pytest.mark.slow
-@pytest.mark.model
-def test_time_is_limited_in_the_middle_of_a_real_model(model_node: Node, model_path: Path, tmp_path: Path) -> None:
-    patched = tmp_path / "longer.gguf"
-    patched.write_bytes(model_path.read_bytes() + b"unmeasured")
-    check = verdict(model_node, patched, tmp_path, template_source(model_node), limit_s=2.0, memory_bytes=4 << 30)
-    assert "ended after the 2 seconds" in check.sentence
-
-
-def template_source(node: Node) -> str:
-    engine: Any = node.load().engine
-    source: bytes = engine._lib.llama_model_chat_template(engine._model, None)
-    return source.decode()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(30))
 def test_bytes_changed_anywhere(seed: int, device: Node, tmp_path: Path) -> None:
     """Whatever comes out: within the limits, and the verifier is as before."""
     draw = np.random.Generator(np.random.PCG64(seed))

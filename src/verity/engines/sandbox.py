@@ -57,7 +57,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
             self.globals.pop(source_of_chance)
         known = {**self.filters, **filters}
         self.filters = {name: self._counted(name, known[name]) for name in FILTERS}
-        # No template can write these names: they stand for what _Counting puts into its program.
+        # A template can write these names in a text only, as for ``map``, and gains nothing by it. They stand for what
+        # _Counting puts into its program.
         self.filters |= {"#step": self._step, "#value": self.charge, "#text": self._text}
         self.begin()
 
@@ -77,7 +78,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return value
 
     def _step(self, work: int) -> bool:
-        self._work += STEP + work
+        self._work += STEP + max(work, 0)
         if self._work > MAX_WORK:
             raise SecurityError("too many steps, or too much text, for a chat template")
         if time.monotonic() > self._until:

@@ -1,7 +1,7 @@
 """How large what a chat template makes may be: the weight of a value, and of a result before it is made.
 
-An estimate is never below the real size, and stays near it for what real templates do. SecurityError is how more than
-``MAX_VALUE`` is refused.
+An estimate is at most a few times below the real size (where letters become longer, or are escaped), and small for what
+real templates do. SecurityError is how more than ``MAX_VALUE`` is refused.
 """
 
 from __future__ import annotations
