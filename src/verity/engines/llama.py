@@ -28,6 +28,9 @@ from verity.errors import ContextOverflow, EngineError
 DEFAULT_CONTEXT = 4096
 DEFAULT_MICRO_BATCH = 128
 MAX_CONTEXT = 1 << 17
+_MAX_TOKENS_A_BYTE = 16
+_MAX_BYTES_A_TOKEN = 256
+"""Averages that no real prompt comes near."""
 _FLASH_ATTENTION_ON = 1
 _Q8_0 = 8
 _last_errors: list[str] = []
@@ -114,6 +117,8 @@ class LlamaEngine:
         self._model = _load_model(lib, path)
         self._vocab = lib.llama_model_get_vocab(self._model)
         self.vocabulary: int = lib.llama_vocab_n_tokens(self._vocab)
+        if self.vocabulary < 1:
+            raise EngineError("the model has no tokens", "it is not a model that writes text")
         self._open_context(context_size, threads or default_threads())
         self._template = self._read_template()
 
@@ -123,7 +128,7 @@ class LlamaEngine:
         if not 0 < (context_size or 1) <= MAX_CONTEXT:
             raise EngineError(f"a context of {context_size} tokens is not possible (1 to {MAX_CONTEXT:,})")
         params = lib.llama_context_default_params()
-        params.n_ctx = context_size or min(trained, DEFAULT_CONTEXT)
+        params.n_ctx = context_size or max(1, min(trained, DEFAULT_CONTEXT))
         params.n_batch = params.n_ubatch = self._widest
         params.n_seq_max = 1
         params.n_threads = params.n_threads_batch = threads
@@ -179,12 +184,19 @@ class LlamaEngine:
     def tokenize(self, text: str) -> list[int]:
         data = text.encode("utf-8", "replace")
         add_special = not (self._bos and text.startswith(self._bos))
+        if len(data) > _MAX_BYTES_A_TOKEN * self.context_size:  # the tokenizer would take minutes to say so
+            raise ContextOverflow(
+                f"a prompt of {len(data):,} bytes does not fit a context of {self.context_size:,} tokens",
+                "shorten the prompt, or use a larger --context",
+            )
         room = len(data) + 8
-        buffer = (self._lib.llama_token * room)()
-        count = self._lib.llama_tokenize(self._vocab, data, len(data), buffer, room, add_special, True)
-        if count < 0:
-            raise EngineError("the prompt cannot be turned into tokens")
-        return list(buffer[:count])
+        for _ in range(2):
+            buffer = (self._lib.llama_token * room)()
+            count = self._lib.llama_tokenize(self._vocab, data, len(data), buffer, room, add_special, True)
+            if count >= 0:
+                return list(buffer[:count])
+            room = min(-count, _MAX_TOKENS_A_BYTE * room)  # some write a space as three byte tokens
+        raise EngineError("the prompt cannot be turned into tokens")
 
     def piece(self, token: int) -> bytes:
         known = self._pieces.get(token)
@@ -239,7 +251,10 @@ class LlamaEngine:
         self._position += count
 
     def _row(self, index: int) -> Logits:
-        return np.ctypeslib.as_array(self._lib.llama_get_logits_ith(self._ctx, index), shape=(self.vocabulary,))
+        logits = self._lib.llama_get_logits_ith(self._ctx, index)
+        if not logits:
+            raise EngineError("the model gives no logits", "it is not a model that writes text")
+        return np.ctypeslib.as_array(logits, shape=(self.vocabulary,))
 
     def close(self) -> None:
         if self._batch is not None:
