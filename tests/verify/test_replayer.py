@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from forger import forge
 from processes import left_of
 
 import verity
@@ -48,6 +49,27 @@ def refusal(node: Node, claim: Claim, **options: Any) -> str:
 
 def test_a_hostile_model_file_is_only_a_replay_that_cannot_be_made(scripted: Node, garbage: Claim) -> None:
     assert "damaged, cut short or of an unknown kind" in refusal(scripted, garbage)
+
+
+def test_a_model_that_nobody_vouches_for_is_run_only_when_it_is_named(
+    scripted: Node, garbage: Claim, tmp_path: Path
+) -> None:
+    named = msgspec.to_builtins(garbage.model)
+    bundle = forge(scripted, intent=lambda f: f.update(model=named, engine=LLAMA))
+    home = tmp_path / "stranger"  # not the device that ran it
+    with verity.open(home) as other:
+        pull(str(scripted.blobs.open(garbage.model.blake3).path), other.blobs, name="garbage")
+
+    def said(**options: Any) -> str:
+        report = verity.verify(bundle, key=scripted.key.id, home=home, **options)
+        check = report.check("replayed-exact")
+        assert check.status == "not made"
+        return check.sentence
+
+    assert f"--model {garbage.model.blake3}" in said()
+    policy = msgspec.convert({"trust": {"models": [garbage.model.sha256]}}, verity.Policy)
+    for consent in ({"model": garbage.model.blake3}, {"policy": policy}):
+        assert "damaged" in said(**consent)
 
 
 def test_a_replay_that_takes_too_long_is_ended(scripted: Node, garbage: Claim) -> None:
