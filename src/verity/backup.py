@@ -16,7 +16,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
+import sqlite3
 import tempfile
 import time
 import zipfile
@@ -33,8 +35,9 @@ from verity.log.rows import Rows, latest_epoch
 from verity.recorder import Recorder
 from verity.statements.receipt import EPOCH
 from verity.statements.strict import canonical, load
+from verity.store.archives import opened_archive
 from verity.store.clock import now
-from verity.store.database import DATABASE_FILE, Database
+from verity.store.database import DATABASE_FILE, MIGRATIONS, Database
 from verity.store.home import guarded, sync_folder, write_atomically
 from verity.store.reading import CHUNK
 
@@ -46,6 +49,9 @@ _NOTES = "backup.json"
 _NAMES = (_NOTES, KEY_FILE, DATABASE_FILE)
 _AGE = b"age-encryption.org/v1"
 _MAX_NOTES = 1 << 16
+_SCRYPT = re.compile(rb"age-encryption\.org/v1\n-> scrypt [^ \n]{1,64} (\d{1,3})\n")
+_MAX_HEADER = 256
+_MAX_WORK = 21
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -117,6 +123,7 @@ def _new_epoch(stage: Path, notes: Notes) -> str:
     key = DeviceKey.load(stage)
     if key.id != notes.device:
         raise FormatError("the backup's key is not the one of the device that it names", "do not trust this file")
+    _check_database(stage / DATABASE_FILE)
     with Database.open(stage) as database:
         with database.snapshot() as connection:
             last = latest_epoch(connection)
@@ -136,6 +143,22 @@ def _new_epoch(stage: Path, notes: Notes) -> str:
 
         Recorder(database, log, key).declare(EPOCH, "epoch", fields, close_the_old)
         return log.origin
+
+
+def _check_database(path: Path) -> None:
+    """Nothing runs on a stranger's database before it has the very tables that Verity makes, and no trigger or view."""
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as given, contextlib.closing(sqlite3.connect(":memory:")) as own:
+            version = given.execute("PRAGMA user_version").fetchone()[0]
+            for script in MIGRATIONS[: max(version, 0)]:
+                own.executescript(script)
+            schema = "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name"
+            known = version > len(MIGRATIONS) or given.execute(schema).fetchall() == own.execute(schema).fetchall()
+            sound = known and given.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok"
+    except sqlite3.Error as error:
+        raise FormatError(f"the backup's database is damaged: {error}", "use another backup") from error
+    if not sound:
+        raise FormatError("the backup's database is damaged, or not one of Verity's", "use another backup")
 
 
 def _unpack(archive: zipfile.ZipFile, stage: Path) -> Notes:
@@ -171,12 +194,14 @@ def _extract(archive: zipfile.ZipFile, name: str, target: Path, promised: _File)
 @contextlib.contextmanager
 def _opened(path: Path, passphrase: str | None) -> Iterator[zipfile.ZipFile]:
     try:
-        with path.open("rb") as file, _plain(file, path, passphrase) as plain, zipfile.ZipFile(plain) as archive:
+        with (
+            path.open("rb") as file,
+            _plain(file, path, passphrase) as plain,
+            opened_archive(plain, f"{path} is not a backup, or it is damaged", "use another backup") as archive,
+        ):
             yield archive
     except OSError as error:
         raise FormatError(f"{path} cannot be read: {error.strerror or error}", "give the file of a backup") from error
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
-        raise FormatError(f"{path} is not a backup, or it is damaged: {error}", "use another backup") from error
 
 
 @contextlib.contextmanager
@@ -192,6 +217,8 @@ def _plain(file: IO[bytes], path: Path, passphrase: str | None) -> Iterator[IO[b
 
     if passphrase is None:
         raise UsageError(f"{path} is encrypted", "give its passphrase")
+    _check_work(file.read(_MAX_HEADER), path)
+    file.seek(0)
     data = file.read(LARGEST_ENCRYPTED + 1)
     if len(data) > LARGEST_ENCRYPTED:
         raise FormatError(f"{path} is larger than {LARGEST_ENCRYPTED:,} bytes", "decrypt it with age first")
@@ -199,6 +226,13 @@ def _plain(file: IO[bytes], path: Path, passphrase: str | None) -> Iterator[IO[b
         yield io.BytesIO(pyrage.passphrase.decrypt(data, passphrase))
     except pyrage.DecryptError as error:
         raise FormatError(f"{path} does not open with this passphrase, or it is damaged", "try again") from error
+
+
+def _check_work(head: bytes, path: Path) -> None:
+    """The file says how much memory its passphrase takes, 1 KiB times a power of two (RFC 7914; r is 8 in age)."""
+    stanza = _SCRYPT.match(head)
+    if stanza is not None and int(stanza[1]) > _MAX_WORK:
+        raise FormatError(f"{path} asks for more than {1 << _MAX_WORK - 20} GiB of memory", "decrypt it with age first")
 
 
 def _encrypt(packed: Path, passphrase: str) -> None:

@@ -56,6 +56,8 @@ def _show_bundle(bundle: Bundle, tokens: bool, as_json: bool) -> None:
     intent = read_statement(bundle.receipt.intent.payload_bytes(), INTENT)
     result = read_statement(bundle.receipt.result.payload_bytes(), RESULT)
     shown = {o.field: o.value for o in (*intent.predicate.shown, *result.predicate.shown)}
+    for line in lines:
+        line.commit(intent.predicate.id_bytes())  # raises FormatError for a line that is neither opened nor withheld
     if as_json:
         print_json({
             "receipt": intent.predicate.id, "device": bundle.receipt.intent.device(), "shown": shown, "opened": opened,
@@ -70,7 +72,8 @@ def _show_bundle(bundle: Bundle, tokens: bool, as_json: bool) -> None:
         if field != "prompt_tokens" or tokens:
             _print(f"{field:<28} {_short(value)}")
     if pieces and ("output/text" not in opened or tokens):
-        count = opened.get("output/tokens", {}).get("count", "?")
+        said = opened.get("output/tokens")
+        count = said.get("count", "?") if isinstance(said, dict) else "?"
         rest = "" if pieces[-1][0] + 1 == count else "…"
         _print(f"output, {len(pieces)} of {count} tokens: {_joined(pieces) + rest!r}")
     for index, text in pieces if tokens else []:

@@ -40,14 +40,19 @@ def read_stdin() -> str:
 
 
 def read_checkpoint(path: str) -> str:
-    """A checkpoint that somebody kept in a file. Raises FormatError."""
+    """A checkpoint that somebody kept in a file; whose it is, and who signed it, is not checked. Raises FormatError."""
+    from verity.log.checkpoint import parse_body
+
+    hint = "`verity log checkpoint` prints one"
     try:
         with Path(path).open("rb") as file:
-            return file.read(_MAX_CHECKPOINT + 1).decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(
-            f"{path} cannot be read as a checkpoint: {error}", "`verity log checkpoint` prints one"
-        ) from error
+            text = file.read(_MAX_CHECKPOINT + 1).decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{path} cannot be read as a checkpoint: {error}", hint) from error
+    if len(text.encode()) > _MAX_CHECKPOINT:
+        raise FormatError(f"{path} is too large for a checkpoint", hint)
+    parse_body(text.partition("\n\n")[0] + "\n")
+    return text
 
 
 def passphrase_options(command: Any) -> Any:

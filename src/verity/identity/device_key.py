@@ -37,7 +37,8 @@ class DeviceKey:
                     f"{path} can be read by other users of this machine, so it may not be yours alone",
                     f"run `chmod 600 {path}`; if others could have copied it, move it away to get a new device key",
                 )
-            data = path.read_bytes()[:_MAX_KEY_FILE]
+            with path.open("rb") as file:
+                data = file.read(_MAX_KEY_FILE)
         return cls(_parse(data, path))
 
     @cached_property

@@ -149,4 +149,4 @@ def convert_field(value: Any, kind: type[_T], field: str) -> _T:
     try:
         return msgspec.convert(value, kind, strict=True)
     except msgspec.ValidationError as error:
-        raise FormatError(f"field {field!r} has the wrong form: {error}") from error
+        raise FormatError(f"field {field!r} has the wrong form: {str(error)[:300]}") from error

@@ -20,11 +20,14 @@ from verity.errors import FormatError
 
 MAX_DEPTH = 24
 MAX_CONTAINERS = 1_000_000
+MAX_VALUES = 2_000_000
 MAX_NUMBER_DIGITS = 40
+_QUOTED = 300  # a stranger's words in an error, such as the name of a member: not all of them
 
 _T = TypeVar("_T")
 # A string that never ends, in a lone backslash too, is matched to the end of the input: the scan stays linear.
 _STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
+_STRUCTURE_AND_COMMAS = re.compile(_STRUCTURE.pattern + "|,", re.DOTALL)
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -33,7 +36,7 @@ def load(data: bytes, kind: type[_T], *, limit: int, what: str) -> _T:
     try:
         return msgspec.convert(parse_json(data, limit=limit, what=what), kind, strict=True)
     except msgspec.ValidationError as error:
-        raise FormatError(f"this is not a valid {what}: {error}") from error
+        raise FormatError(f"this is not a valid {what}: {str(error)[:_QUOTED]}") from error
 
 
 def parse_json(data: bytes, *, limit: int, what: str) -> Any:
@@ -54,9 +57,10 @@ def parse_json(data: bytes, *, limit: int, what: str) -> Any:
 
 
 def _check_depth(text: str, what: str) -> None:
-    """Bound what the parser will build: levels on its stack, and lists and objects, which cost far more than bytes."""
-    depth = containers = 0
-    for match in _STRUCTURE.finditer(text):
+    """Bound what the parser will build: levels on its stack, and values, which cost far more than their bytes."""
+    depth = containers = values = 0
+    many = text.count(",") > MAX_VALUES  # within strings or without: only then are they told apart
+    for match in (_STRUCTURE_AND_COMMAS if many else _STRUCTURE).finditer(text):
         character = match.group()[0]
         if character in "[{":
             depth += 1
@@ -67,6 +71,10 @@ def _check_depth(text: str, what: str) -> None:
                 raise FormatError(f"this {what} is nested more than {MAX_DEPTH} levels deep")
         elif character in "]}":
             depth -= 1
+        elif character == ",":
+            values += 1
+            if values > MAX_VALUES:
+                raise FormatError(f"this {what} holds more than {MAX_VALUES:,} values")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

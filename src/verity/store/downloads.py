@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import httpx
 
 _REDIRECTS = 8
+_MAX_NOTES = 1 << 14
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19})")
 
 
@@ -63,12 +64,13 @@ class _Part:
 
     def _notes(self) -> tuple[str | None, int | None]:
         try:
-            notes = json.loads(self.notes_path.read_bytes())
+            with self.notes_path.open("rb") as file:
+                notes = json.loads(file.read(_MAX_NOTES))
             validator, total = notes["validator"], notes["total"]
         except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return None, None
         sound = isinstance(validator, str) and validator.isascii() and validator.isprintable()
-        return validator if sound else None, total if isinstance(total, int) else None
+        return validator if sound else None, total if type(total) is int and total >= 0 else None
 
     def begin(self, validator: str | None, total: int | None) -> None:
         """Forget what is here; what follows is of the version ``validator``, ``total`` bytes long."""

