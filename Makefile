@@ -19,13 +19,14 @@ MODEL := $(CHECKOUT_HOME)/.model-pulled
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-slow lint bench setup lock clean help
+.PHONY: demo test test-slow lint bench fuzz setup lock clean help
 
 help:
 	@echo "make demo    ask the local model, get a receipt, verify it by replay"
 	@echo "make test    run the tests (lint included)"
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make bench   the figures that the performance claims rest on"
+	@echo "make fuzz    fuzz every parser of outside bytes, SECONDS=60 each (docs/fuzzing.md)"
 	@echo "make setup   only set up .venv"
 	@echo "make lock    resolve the requirements again (needs uv)"
 
@@ -46,6 +47,11 @@ bench: $(READY) $(MODEL)
 	@$(PIP) install --quiet --require-hashes --only-binary :all: -r requirements/bench.txt
 	@VERITY_MODEL="$${VERITY_MODEL:-$$(cat $(MODEL))}" $(BIN)/python benchmarks/startup.py --json
 	@VERITY_MODEL="$${VERITY_MODEL:-$$(cat $(MODEL))}" $(BIN)/python benchmarks/receipts.py --json
+
+SECONDS ?= 60
+fuzz: $(READY)
+	@$(PIP) install --quiet --require-hashes --only-binary :all: -r requirements/fuzz.txt
+	@$(BIN)/python -m fuzz --seconds $(SECONDS)
 
 setup: $(READY)
 
@@ -83,6 +89,8 @@ lock:
 	  pyproject.toml --extra llama --group dev --no-emit-package llama-cpp-python -o requirements/lock.txt
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
 	  --group bench -c requirements/lock.txt -o requirements/bench.txt
+	uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
+	  --group fuzz -c requirements/lock.txt -o requirements/fuzz.txt
 
 clean:
-	rm -rf $(VENV) $(CHECKOUT_HOME) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(CHECKOUT_HOME) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .fuzz

@@ -1,0 +1,10 @@
+"""All targets, in the order in which ``make fuzz`` runs them."""
+
+from __future__ import annotations
+
+from fuzz import documents, files, proofs, texts, verification
+from fuzz.target import Target
+
+TARGETS: dict[str, Target] = {
+    target.name: target for module in (documents, proofs, texts, files, verification) for target in module.TARGETS
+}
