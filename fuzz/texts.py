@@ -43,11 +43,14 @@ def _spec(data: bytes) -> None:
 
 
 def _loops_back(url: str) -> bool:
-    """Two readers of addresses must agree about the host; what the second cannot read is never fetched."""
+    """Two readers of addresses must agree about the host; what the second refuses for its path is never fetched."""
     try:
         return is_loopback(httpx.URL(url).host)
     except httpx.InvalidURL:
-        return True
+        return (
+            re.match(r"(?i)http://([^/?#]*@)?(localhost|127\.[0-9.]+|\[[0-9a-f:.]+\])(:[0-9]*)?([/?#]|$)", url)
+            is not None
+        )
 
 
 def _nonce(data: bytes) -> None:

@@ -219,9 +219,10 @@ def _plain(file: IO[bytes], path: Path, passphrase: str | None) -> Iterator[IO[b
         raise UsageError(f"{path} is encrypted", "give its passphrase")
     _check_work(file.read(_MAX_HEADER), path)
     file.seek(0)
-    data = file.read(LARGEST_ENCRYPTED + 1)
-    if len(data) > LARGEST_ENCRYPTED:
+    size = os.fstat(file.fileno()).st_size
+    if size > LARGEST_ENCRYPTED:
         raise FormatError(f"{path} is larger than {LARGEST_ENCRYPTED:,} bytes", "decrypt it with age first")
+    data = file.read(size)
     try:
         yield io.BytesIO(pyrage.passphrase.decrypt(data, passphrase))
     except pyrage.DecryptError as error:

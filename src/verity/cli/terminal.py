@@ -24,7 +24,6 @@ home_option = click.option("--home", type=click.Path(), help="The device's folde
 
 
 _MAX_PROMPT = 16 << 20
-_MAX_CHECKPOINT = 1 << 16
 _MAX_PASSPHRASE = 1024
 
 
@@ -41,17 +40,16 @@ def read_stdin() -> str:
 
 def read_checkpoint(path: str) -> str:
     """A checkpoint that somebody kept in a file; whose it is, and who signed it, is not checked. Raises FormatError."""
-    from verity.log.checkpoint import parse_body
+    from verity.log.checkpoint import MAX_BYTES, parse_note
 
-    hint = "`verity log checkpoint` prints one"
     try:
         with Path(path).open("rb") as file:
-            text = file.read(_MAX_CHECKPOINT + 1).decode("utf-8")
+            text = file.read(MAX_BYTES + 1).decode("utf-8")
     except (OSError, ValueError) as error:
-        raise FormatError(f"{path} cannot be read as a checkpoint: {error}", hint) from error
-    if len(text.encode()) > _MAX_CHECKPOINT:
-        raise FormatError(f"{path} is too large for a checkpoint", hint)
-    parse_body(text.partition("\n\n")[0] + "\n")
+        raise FormatError(
+            f"{path} cannot be read as a checkpoint: {error}", "`verity log checkpoint` prints one"
+        ) from error
+    parse_note(text)
     return text
 
 

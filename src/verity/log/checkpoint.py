@@ -79,6 +79,11 @@ def open_checkpoint(text: str | bytes, public: bytes) -> Checkpoint:
     raise SignatureError(f"the checkpoint of {checkpoint.origin} is not signed by device key {public.hex()[:16]}…")
 
 
+def parse_note(text: str | bytes) -> Checkpoint:
+    """What a note says; that it has the form of one is checked, no signature is. Raises FormatError."""
+    return parse_body(_split(_decode(text))[0])
+
+
 def parse_body(body: str) -> Checkpoint:
     """Read the three lines, each ended by a newline, that a checkpoint's signatures cover. Raises FormatError."""
     lines = body.split("\n")

@@ -61,6 +61,9 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _URL = re.compile(r"[!#-\[\]_a-z~]{1,4000}")
 """Printable ASCII without space, quotes, backslash and the like, about which readers of addresses disagree."""
 
+_PLACE = re.compile(r"([^\[\]]*@)?(\[[^\[\]@]+\]|[^\[\]@:]+)(:[0-9]*)?")
+"""Brackets where they belong: Python's reader takes what stands in them for the host wherever they are."""
+
 
 def parse(spec: str) -> Entry | Source:
     """Read one spec. Raises UsageError, with the forms that are understood, for anything else."""
@@ -133,7 +136,7 @@ def _address(spec: str) -> Address:
         host, _ = parts.hostname, parts.port
     except ValueError:
         raise _unreadable(spec) from None
-    if not host or not _URL.fullmatch(spec):
+    if not host or not _URL.fullmatch(spec) or not _PLACE.fullmatch(parts.netloc):
         raise _unreadable(spec)
     if parts.username is not None:
         raise UsageError("an address must not hold a user name or password", "download it yourself and pull the file")
