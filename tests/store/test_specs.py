@@ -52,8 +52,8 @@ def test_any_host_is_this_computer_or_not(host: str) -> None:
 @pytest.mark.parametrize(
     "spec",
     ["pypi:-rfile", "pypi:a;b", "pypi:a b", "pypi:a @ https://e", "hf:a/b", "hf:a/../c.gguf", "hf:-a/b/c",
-     "http://example.org/a",
-     "https://u:p@example.org/a", "https://", "https://example.org/é", "https://[::1", "ftp://a/b", "PyPI:a", "", "a\nb"],
+     "http://example.org/a", "https://u:p@example.org/a",
+     "https://", "https://example.org/é", "https://[::1", "ftp://a/b", "PyPI:a", "", "a\nb"],
 )  # fmt: skip
 def test_what_is_refused(spec: str) -> None:
     with pytest.raises(UsageError):
