@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from fuzz import device
 from fuzz.edits import edit_json
-from fuzz.target import LONGEST_MESSAGE, Target, feed
+from fuzz.target import LONGEST_MESSAGE, VECTORS, Target, feed
 from fuzz.targets import TARGETS
 from verity.errors import FormatError
 from verity.statements.bundle import decode_bundle
@@ -106,3 +107,15 @@ def test_most_edits_of_a_bundle_get_past_the_parser_or_are_edits() -> None:
         return True
 
     assert sum(read(data) for data in set(edits)) > 30
+
+
+def test_the_page_lists_every_target_with_its_errors() -> None:
+    page = (VECTORS.parents[1] / "docs/fuzzing.md").read_text()
+    rows = {
+        row[0]: row for row in re.findall(r"^\| `([\w-]+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", page, re.MULTILINE)
+    }
+    assert list(rows) == list(TARGETS)
+    for name, target in TARGETS.items():
+        if not rows[name][2].startswith("the same"):
+            named = set(re.findall(r"\b[A-Z]\w+", rows[name][2]))
+            assert named == {error.__name__ for error in target.errors}
