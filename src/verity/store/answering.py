@@ -8,11 +8,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from verity.errors import StoreError
 from verity.store.home import guarded
+
+_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
 class Answering:
@@ -23,6 +26,10 @@ class Answering:
 
     def hold(self, receipt_id: str) -> Hold:
         """Take the receipt's lock. Raises StoreError when another process has it."""
+        if not _ID.fullmatch(receipt_id):  # it names a file, and a restored database may hold anything
+            raise StoreError(
+                f"{receipt_id[:80]!r} is not a receipt's id", "the database is damaged: use another backup"
+            )
         with guarded(self._folder):
             self._folder.mkdir(mode=0o700, exist_ok=True)
             while True:
