@@ -56,14 +56,14 @@ class Case(NamedTuple):
     options: dict[str, Any]
 
 
-def honest_cases(count: int) -> Iterator[Case]:
+def honest_cases(count: int, first: int = 0) -> Iterator[Case]:
     """``count`` different cases, those of one generating machine together; one of them 400 tokens long, one with a
-    context beyond 1,000 tokens."""
+    context beyond 1,000 tokens. Another ``first`` pairs prompts, sampling and lengths in another way."""
     per_machine = -(-count // len(MACHINES))
     made = 0
     for part, (generate, replay) in enumerate(MACHINES):
         for index in range(min(per_machine, count - made)):
-            number = part * per_machine + index
+            number = first + part * per_machine + index
             prompt, options = PROMPTS[(number * 3) % len(PROMPTS)], dict(SAMPLING[(number * 7) % len(SAMPLING)])
             options["max_tokens"] = LENGTHS[(number + number // 10) % len(LENGTHS)]
             if number % 10 == 4:

@@ -1,10 +1,12 @@
 """What a receipt costs, how fast it is checked, and that honest outputs are never refused.
 
-    python benchmarks/receipts.py [--runs 200] [--threads N] [--json]
+    python benchmarks/receipts.py [--runs 200] [--threads N] [--quantisations] [--only honest] [--json]
 
 Ratios are medians of alternating pairs in one run, because machines are noisy. With --json the last line is one JSON
 object with ``receipt_overhead``, ``receipt_overhead_untruncated``, ``replay_speedup``, ``tokens_per_s``,
-``peer_tokens_per_s``, ``verify_ms``, ``bytes_per_receipt``, ``bytes_per_bundle``, ``exact_runs`` and ``false_alarms``.
+``peer_tokens_per_s``, ``verify_ms``, ``bytes_per_receipt``, ``bytes_per_bundle``, ``exact_runs`` and ``false_alarms``;
+with --quantisations the honest runs are spread over six types of weights, and ``exact_types`` lists those that are
+exact. ``--only honest`` leaves out everything else.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ import itertools
 import json
 import secrets
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -22,14 +23,14 @@ from typing import Any
 
 import verity
 from baseline import OwnSampler
-from cases import honest_cases
+from honest import honest_by_type, honest_default
 from peer import Peer
 from verity.answer import Answer
 from verity.cli.terminal import ProgressBars
 from verity.engines.llama import LlamaEngine, default_threads
 from verity.node import Node
-from verity.replayer import ProcessReplayer
 from verity.statements.strict import decode_base64
+from verity.store.catalogue import DEFAULT
 from verity.store.pull import pull
 from verity.verify.claims import Fields
 from verity.verify.replay import Claim, replay
@@ -44,7 +45,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=200, help="honest generations to replay")
     parser.add_argument("--pairs", type=int, default=10, help="alternating pairs for the overheads")
-    parser.add_argument("--threads", type=int, default=default_threads())
+    parser.add_argument("--threads", type=int, help="all cores but one; honest runs: 1 and 2, or at most this many")
+    parser.add_argument("--quantisations", action="store_true", help="spread the honest runs over six types of weights")
+    parser.add_argument("--only", choices=["honest"], help="make the honest runs alone")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, ProgressBars() as bars:
@@ -57,14 +60,17 @@ def main() -> None:
 
 
 def measure(home: Path, options: Any, bars: ProgressBars) -> dict[str, Any]:
-    figures: dict[str, Any] = {"threads": options.threads}
-    with verity.open(home, threads=options.threads) as node:
-        pull("smollm2-135m-instruct", node.blobs)
-        node.load()
-        figures |= overheads(node, options.pairs, bars)
-        figures |= speeds(node, options.threads, bars)
-        figures |= checking(node)
-    return figures | honest(home, options.runs, bars)
+    threads = options.threads or default_threads()
+    figures: dict[str, Any] = {}
+    if options.only != "honest":
+        with verity.open(home, threads=threads) as node:
+            pull(DEFAULT, node.blobs)
+            node.load()
+            figures |= {"threads": threads} | overheads(node, options.pairs, bars)
+            figures |= speeds(node, threads, bars)
+            figures |= checking(node)
+    honest = honest_by_type if options.quantisations else honest_default
+    return figures | honest(home, options.runs, options.threads, bars)
 
 
 def overheads(node: Node, pairs: int, bars: ProgressBars) -> dict[str, Any]:
@@ -150,25 +156,6 @@ def checking(node: Node) -> dict[str, Any]:
         "bytes_per_receipt": len(receipt.intent.encode()) + len(receipt.result.encode()),
         "bytes_per_bundle": len(data),
     }
-
-
-def honest(home: Path, runs: int, bars: ProgressBars) -> dict[str, Any]:
-    """Generate and verify ``runs`` cases, over threads and micro-batches; count what is not exact."""
-    exact, alarms, done = 0, 0, 0
-    for generate, cases in itertools.groupby(honest_cases(runs), key=lambda case: case.generate):
-        with verity.open(home, threads=generate.threads, micro_batch=generate.micro_batch) as node:
-            for case in cases:
-                machine = {"threads": case.replay.threads, "micro_batch": case.replay.micro_batch}
-                answer = node.ask(case.prompt, **case.options)
-                replayer = ProcessReplayer(node.blobs, node.numerics, **machine)  # type: ignore[arg-type]
-                report = verity.verify(answer.bundle, key=node.key.id, home=home, replayer=replayer)
-                exact += report.check("replayed-exact").status == "passed"
-                alarms += bool(report.failed)
-                if not report.passed:
-                    print(f"{case}\n{report}", file=sys.stderr)
-                done += 1
-                bars(done, runs, "honest runs")
-    return {"honest_runs": done, "exact_runs": exact, "false_alarms": alarms}
 
 
 def _engine(node: Node) -> LlamaEngine:

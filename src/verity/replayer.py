@@ -5,64 +5,49 @@ could not be made. If one takes it over, it gets at no file of yours, no network
 (engines/lockdown.py). It can lie about this replay, which is one more reason to name the model that you expect; and
 what it says about its numerics is used for replays of the same model only.
 
-``python -m verity.replayer`` is the other side.
+replay_child.py is the other side.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import IO
 
 import msgspec
 
 from verity.engines import LLAMA
-from verity.engines.engine import Engine
 from verity.engines.llama import DEFAULT_MICRO_BATCH, MAX_CONTEXT
-from verity.engines.numerics import Numerics, NumericsStore, measure, setting_of
-from verity.errors import FormatError, ModelNotFound, VerityError
-from verity.statements.strict import canonical, load
+from verity.engines.numerics import NumericsStore
+from verity.errors import FormatError, ModelNotFound, UsageError, VerityError
+from verity.replay_child import MAX_SAID, STEPS, Line, Request
+from verity.statements.strict import load
 from verity.store.blobs import Blob, Blobs
 from verity.store.reading import Progress
-from verity.verify.replay import CannotReplay, Claim, Replayed, replay
+from verity.verify.replay import CannotReplay, Claim, Replayed
 
-_MAX_LINE = 1 << 20
-_STEPS = ("measuring numerics", "replaying")
-_MEASURING, _REPLAYING = range(2)
+_MAX_LINE = 1 << 18
+_MAX_LINES = 20_000
 _GIB = 1 << 30
 _PASSED_ON = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG", "LLAMA_CPP_LIB_PATH")
-_SYSTEM = ("/usr", "/lib", "/lib64", "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system")
-_READABLE = (sys.prefix, sys.base_prefix, *_SYSTEM)
-
-
-class _Request(msgspec.Struct, frozen=True):
-    path: str
-    claim: Claim
-    known: dict[str, Numerics]
-    threads: int | None
-    micro_batch: int
-    memory_bytes: int
-    cpu_s: int
-
-
-class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One line from the child: how far it is, what it found, or why it could not."""
-
-    progress: tuple[int, int, int] | None = None  # done, total, which of _STEPS
-    replayed: Replayed | None = None
-    setting: str = ""
-    problem: str = ""
-    hint: str = ""
 
 
 class ProcessReplayer:
-    """Hands claims to child processes. ``limit_s`` bounds one replay, the measuring of numerics included."""
+    """Hands claims to child processes, one for each. Raises CannotReplay, for whatever happens in one.
+
+    threads       threads that compute; all cores but one by default
+    micro_batch   tokens that are evaluated at once
+    limit_s       seconds of wall time for one replay, the measuring of numerics included; of CPU time it may use as
+                  many on every core
+    memory_bytes  memory of the child beside the model's file, which it maps; see ``default_memory``
+    progress      told how far a replay is
+    """
 
     def __init__(
         self,
@@ -72,25 +57,32 @@ class ProcessReplayer:
         threads: int | None = None,
         micro_batch: int = DEFAULT_MICRO_BATCH,
         limit_s: float = 900.0,
+        memory_bytes: int | None = None,
         progress: Progress | None = None,
     ) -> None:
+        if limit_s <= 0 or (memory_bytes is not None and memory_bytes <= 0):
+            raise UsageError("a replay needs some time and memory", "limit_s and memory_bytes must be above 0")
         self._blobs = blobs
         self._numerics = numerics
         self._threads = threads
         self._micro_batch = micro_batch
         self._limit_s = limit_s
+        self._memory_bytes = memory_bytes or default_memory()
         self._progress = progress
 
     def __call__(self, claim: Claim) -> Replayed:
         blob = self._blob(claim)
-        request = _Request(
+        _check_size(claim)
+        request = Request(
             path=str(blob.path),
             claim=claim,
             known=self._numerics.known(claim.model.blake3),
             threads=self._threads,
             micro_batch=self._micro_batch,
-            memory_bytes=8 * _GIB + 2 * blob.size,
-            cpu_s=int(self._limit_s * (os.cpu_count() or 1)),
+            memory_bytes=self._memory_bytes,
+            mapped_bytes=blob.size,
+            cpu_s=math.ceil(self._limit_s * (os.cpu_count() or 1)),
+            parent=os.getpid(),
         )
         last = self._run(msgspec.json.encode(request))
         if last.replayed is None:
@@ -118,114 +110,94 @@ class ProcessReplayer:
             raise FormatError("the receipt's two digests and size of the model belong to different files")
         return blob
 
-    def _run(self, request: bytes) -> _Line:
+    def _run(self, request: bytes) -> Line:
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         environment["OPENBLAS_NUM_THREADS"] = "1"  # its threads would start before the process is locked down
-        command = [sys.executable, "-P", "-B", "-m", "verity.replayer"]
+        command = [sys.executable, "-P", "-B", "-m", "verity.replay_child"]
         pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
         with subprocess.Popen(
             command, stdin=pipe, stdout=pipe, stderr=nothing, env=environment, start_new_session=True
         ) as child:
-            timer = threading.Timer(self._limit_s, _end, [child])
+            late = threading.Event()
+            timer = threading.Timer(self._limit_s, _end, [child, late])
             timer.start()
             try:
                 assert child.stdin is not None and child.stdout is not None  # noqa: PT018
                 with contextlib.suppress(BrokenPipeError), child.stdin:
                     child.stdin.write(request)
-                last = _Line()
-                for last in self._lines(child.stdout):
-                    if last.progress is not None and self._progress is not None:
-                        done, total, step = last.progress
-                        self._progress(done, total, _STEPS[step])
-                if last.progress is not None:
-                    last = _Line()
+                last = self._last(child.stdout)
             finally:
                 timer.cancel()
+                timer.join()  # so that it cannot come late, when the number is another process's
                 _end(child)
                 child.wait()
-        if last == _Line():
-            return _Line(problem=f"the replay process died before it could answer (status {child.returncode})")
-        return last
+        return last or Line(problem=self._died(child.returncode, late.is_set()))
+
+    def _last(self, stream: IO[bytes]) -> Line | None:
+        """The first line that is no progress; what follows it is not read."""
+        for line in self._lines(stream):
+            if line.progress is None:
+                return line
+            if self._progress is not None:
+                done, total, step = line.progress
+                self._progress(done, total, STEPS[step])
+        return None
+
+    def _died(self, status: int, late: bool) -> str:
+        if late:
+            return f"the replay was ended after the {self._limit_s:g} seconds that it may take"
+        ending = f"status {status}" if status >= 0 else _signal_name(-status)
+        return f"the replay process died before it could answer ({ending})"
 
     @staticmethod
-    def _lines(stream: IO[bytes]) -> Iterator[_Line]:
+    def _lines(stream: IO[bytes]) -> Iterator[Line]:
         """What a process writes that may have been taken over: bounded and strict."""
-        while data := stream.readline(_MAX_LINE):
-            try:
-                line = load(data, _Line, limit=_MAX_LINE, what="replay's answer")
-                if line.progress is not None and not 0 <= line.progress[2] < len(_STEPS):
-                    raise FormatError("it names a step that there is not")
-                yield line
-            except FormatError as error:
-                yield _Line(problem=f"the replay process answered with nonsense: {error}")
+        for _ in range(_MAX_LINES):
+            data = stream.readline(_MAX_LINE)
+            if not data:
                 return
+            try:
+                line = load(data, Line, limit=_MAX_LINE, what="replay's answer")
+                if line.progress is not None:
+                    done, total, step = line.progress
+                    if not (0 <= done <= total and 0 <= step < len(STEPS)):
+                        raise FormatError("it names a step that there is not")
+            except FormatError as error:
+                line = Line(problem=f"the replay process answered with nonsense: {error}")
+            yield msgspec.structs.replace(line, problem=line.problem[:MAX_SAID], hint=line.hint[:MAX_SAID])
+        yield Line(problem="the replay process talks without an end")
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Kill the child and whatever it may have started before it was locked down: they are one process group."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)
-
-
-def replay_apart(engine: Engine, request: _Request, tell: Callable[[int, int, int], None]) -> tuple[str, Replayed]:
-    """The child's work, on a loaded engine: measure the numerics unless they are known, then replay under them."""
-    claim = request.claim
-    setting = setting_of(engine)
-    numerics = request.known.get(setting)
-    measured = "" if numerics else setting
-    if numerics is None:
-        numerics = measure(engine, lambda done, total: tell(done, total, _MEASURING))
-    outcome = None
-    if numerics.exact and claim.numerics == numerics:
-        outcome = replay(engine, claim, lambda done, total: tell(done, total, _REPLAYING))
-    return measured, Replayed(numerics=numerics, engine=engine.description, outcome=outcome)
-
-
-def main() -> None:
-    """The child: read one request from stdin, lock down, replay, answer on stdout."""
-    channel = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)  # nothing that a library prints gets into the answer
-    request = msgspec.json.decode(sys.stdin.buffer.read(), type=_Request)
-
-    def send(line: _Line) -> None:
-        channel.write(msgspec.json.encode(line) + b"\n")
-
+def default_memory() -> int:
+    """Bytes that a replay may fill: 8 GiB, or three quarters of the machine's memory if that is less."""
     try:
-        setting, replayed = _replay_locked(request, lambda *step: send(_Line(progress=step)))
-        send(_Line(replayed=replayed, setting=setting))
-    except CannotReplay as reason:
-        send(_Line(problem=str(reason), hint=reason.hint))
-    except VerityError as error:
-        send(_Line(problem=str(error), hint=error.hint))
-    except MemoryError:
-        send(_Line(problem="the replay needs more memory than it is allowed"))
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (OSError, ValueError):
+        return 8 * _GIB
+    return min(8 * _GIB, machine * 3 // 4)
 
 
-def _replay_locked(request: _Request, tell: Callable[[int, int, int], None]) -> tuple[str, Replayed]:
-    from verity.engines.llama import LlamaEngine, describe_library, library
-    from verity.engines.lockdown import lock_down
-
-    library()
-    describe_library()
-    import jinja2.sandbox  # noqa: F401 - loaded while files of the library may still be opened
-    import numpy as np
-
-    np.exp(np.zeros(1))
-    lock_down(
-        memory_bytes=request.memory_bytes,
-        cpu_s=request.cpu_s,
-        readable=[Path(request.path), *map(Path, (*filter(None, sys.path), *_READABLE))],
-    )
-    size = request.claim.context.get("size")
-    if not isinstance(size, int) or not 0 < size <= MAX_CONTEXT:
-        raise FormatError(f"the receipt's context size is not between 1 and {MAX_CONTEXT:,}")
-    engine = LlamaEngine(
-        Path(request.path), context_size=size, threads=request.threads, micro_batch=request.micro_batch
-    )
-    if canonical(engine.context) != canonical(request.claim.context):
-        raise FormatError(f"the receipt names context options that this engine does not have: {request.claim.context}")
-    return replay_apart(engine, request, tell)
+def _check_size(claim: Claim) -> None:
+    """Refuse, before there is a process, a claim that is larger than any context. Raises CannotReplay."""
+    size = claim.context.get("size")
+    if type(size) is not int or not 0 < size <= MAX_CONTEXT:
+        raise CannotReplay(f"the receipt's context size is not between 1 and {MAX_CONTEXT:,}")
+    tokens = len(claim.prompt_tokens) + len(claim.tokens)
+    if tokens > MAX_CONTEXT:
+        raise CannotReplay(f"the receipt's {tokens:,} tokens are more than the {MAX_CONTEXT:,} that a context may have")
 
 
-if __name__ == "__main__":
-    main()
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _end(child: subprocess.Popen[bytes], late: threading.Event | None = None) -> None:
+    """Kill the child and whatever it may have started before it was locked down: they are one process group."""
+    if late is not None:
+        late.set()
+    if child.returncode is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)

@@ -6,13 +6,12 @@ import datetime
 import importlib.metadata
 import platform
 import sqlite3
-import subprocess
 import sys
 
 import pytest
 
-from verity.doctor import host, sandbox
-from verity.engines import llama
+from verity.doctor import host
+from verity.engines import llama, lockdown
 from verity.errors import EngineError
 
 PORTABLE = "CPU : SSE3 = 1 | SSSE3 = 1 | AVX = 1 | AVX2 = 1 | F16C = 1 | FMA = 1 | BMI2 = 1 | OPENMP = 1 | "
@@ -153,41 +152,9 @@ def test_a_clock_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-LOCKED = """
-from pathlib import Path
-from verity.doctor.sandbox import available
-from verity.engines.lockdown import lock_down
-before = available()
-said = lock_down(memory_bytes=2 << 30, cpu_s=20, readable=[])
-assert ("no files but" in said) == (before["Landlock"] is None), (said, before)
-assert ("no network" in said) == (before["seccomp"] is None), (said, before)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the parts are Linux's")
-def test_the_probe_of_the_sandbox_says_what_locking_down_then_does() -> None:
-    done = subprocess.run([sys.executable, "-c", LOCKED], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-
-
-def test_the_probe_locks_nothing(tmp_path: object) -> None:
-    for _ in range(3):
-        sandbox.available()
-    assert subprocess.run([sys.executable, "-c", "import socket; socket.socket()"]).returncode == 0
-
-
 def test_parts_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "available", lambda: {"limits": None, "Landlock": "too old", "seccomp": "not here"})
+    monkeypatch.setattr(lockdown, "available", lambda: {"rlimits": None, "landlock": "too old", "seccomp": "not here"})
     outcome = host.sandbox()
     assert outcome.status == "does not work"
-    assert outcome.sentence == "no Landlock: too old; no seccomp: not here; here: limits"
+    assert outcome.sentence == "no landlock: too old; no seccomp: not here; here: rlimits"
     assert "--no-replay" in outcome.hint
-
-
-@pytest.mark.parametrize("machine", ["aarch64", "x86_64"])
-def test_other_systems_have_fewer_parts(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platform, "machine", lambda: machine)
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert all(sandbox.available().values())
-    monkeypatch.setattr(sys, "platform", "linux")
-    assert (sandbox.available()["seccomp"] is None) <= (machine == "x86_64")

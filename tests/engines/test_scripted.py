@@ -43,13 +43,25 @@ def test_numerics_are_measured_with_progress(engine: Engine) -> None:
 class Drifting(ScriptedEngine):
     """Computes batches a little differently, as an f16 cache does."""
 
-    def advance_all(self, tokens, skip=0):  # type: ignore[no-untyped-def]
-        for row in super().advance_all(tokens, skip):
+    def advance_all(self, tokens, skip=0, at_least=1):  # type: ignore[no-untyped-def]
+        for row in super().advance_all(tokens, skip, at_least):
             yield row * np.float32(1.0000001)
 
 
 def test_the_probe_notices_when_batches_are_computed_differently() -> None:
     assert not measure(Drifting()).exact
+
+
+class ExactInSmallBatches(ScriptedEngine):
+    """Agrees with itself until wide batches are asked for, as an f16 cache in batches of 8."""
+
+    def advance_all(self, tokens, skip=0, at_least=1):  # type: ignore[no-untyped-def]
+        for row in super().advance_all(tokens, skip, at_least):
+            yield row * np.float32(1.0000001 if at_least >= 64 else 1.0)
+
+
+def test_the_probe_asks_for_wide_batches() -> None:
+    assert not measure(ExactInSmallBatches()).exact
 
 
 def test_bounds(engine: Engine) -> None:

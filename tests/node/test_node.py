@@ -190,8 +190,8 @@ def test_a_prompt_longer_than_the_context(home: Path) -> None:
 class Drifting(ScriptedEngine):
     """Computes batches a little differently, as hosts in another profile do."""
 
-    def advance_all(self, tokens: Any, skip: int = 0) -> Any:
-        for row in super().advance_all(tokens, skip):
+    def advance_all(self, tokens: Any, skip: int = 0, at_least: int = 1) -> Any:
+        for row in super().advance_all(tokens, skip, at_least):
             yield row * 1.0000001
 
     @property

@@ -12,6 +12,7 @@ from verity.request import Request, asked_by, check_asked, intent_fields, make_r
 from verity.sampling.sampler import Sampler
 from verity.statements.bundle import Bundle
 from verity.statements.request import Issued
+from verity.store import catalogue
 from verity.store.receipts import Token
 
 Edit = Callable[[dict[str, Any]], None]
@@ -21,6 +22,7 @@ def forge(
     node: Node,
     prompt: str = "Why is the sky blue?",
     *,
+    model: str = catalogue.DEFAULT,
     intent: Edit = lambda fields: None,
     result: Edit = lambda fields: None,
     tokens: Callable[[list[int], list[Any]], list[int]] = lambda tokens, rows: tokens,
@@ -38,7 +40,7 @@ def forge(
     changes the bytes that each token is said to stand for. ``issued`` is the request to pretend to answer (the model
     runs on the prompt and parameters given here all the same), ``begun`` an intent that is logged already.
     """
-    loaded = node.load()
+    loaded = node.load(model)
     asked = check_asked(prompt, max_tokens=max_tokens, sampling=sampling)
     if issued is not None and not sampling:
         asked = asked_by(issued.request)

@@ -85,6 +85,7 @@ class Row(NamedTuple):
     caught: str
     act: Callable[[World], Result]
     real: bool
+    slow: bool
 
     @property
     def verdict(self) -> str:
@@ -101,12 +102,12 @@ ROWS: list[Row] = []
 
 
 def row(
-    name: str, adversary: str, holds: str, attack: str, caught: str, *, real: bool = False
+    name: str, adversary: str, holds: str, attack: str, caught: str, *, real: bool = False, slow: bool = False
 ) -> Callable[[Callable[[World], Result]], Callable[[World], Result]]:
     """Enter a row. The order of entering is the order in the documentation."""
 
     def enter(act: Callable[[World], Result]) -> Callable[[World], Result]:
-        ROWS.append(Row(name, adversary, holds, attack, caught, act, real))
+        ROWS.append(Row(name, adversary, holds, attack, caught, act, real, slow))
         return act
 
     return enter

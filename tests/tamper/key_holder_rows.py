@@ -10,12 +10,14 @@ import numpy as np
 from forger import forge
 
 import verity
+from quantise import quantised
 from tamper import BUNDLE, KEY_HOLDER, LIMIT, OWN_NONCE, PROMPT, Result, World, edited, line, row
 from verity.engines.scripted import ScriptedEngine
 from verity.node import Node
 from verity.sampling.noise import derive_seed
 from verity.statements.bundle import Bundle
 from verity.statements.request import IntentName
+from verity.store.pull import pull
 
 SAMPLING: dict[str, Any] = {"temperature": 0.9}
 NO_CUT = {"accept": {"finishes": ["end", "stop", "length"]}}
@@ -117,6 +119,22 @@ def _(world: World) -> Result:
         return [int(np.argmax(r + generator.normal(0, 3.0, r.shape))) for r in rows]
 
     return world.verify_real(forge(_real(world), temperature=0.0, tokens=adapted))
+
+
+@row("quantisation", KEY_HOLDER, BUNDLE, "answers with 4-bit weights and names the 8-bit file and its numerics",
+     "replayed-exact", real=True, slow=True)  # fmt: skip
+def _(world: World) -> Result:
+    real = _real(world)
+    files = quantised(real.blobs.open(real.load().model["blake3"]).path)
+    with verity.open(world.folder / "types", threads=1) as node:
+        for name in ("Q4_0", "Q8_0"):
+            pull(str(files[name]), node.blobs, name=name.lower())
+        larger = node.load("q8_0")
+        lie = {"model": larger.model, "numerics": msgspec.to_builtins(larger.numerics)}
+        honest = verity.verify(forge(node, model="q4_0"), key=node.key.id, home=node.home, threads=1)
+        assert honest.passed, str(honest)
+        bundle = forge(node, model="q4_0", intent=lambda f: f.update(lie))
+        return verity.verify(bundle, key=node.key.id, home=node.home, threads=1)
 
 
 @row(

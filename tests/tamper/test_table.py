@@ -48,8 +48,15 @@ def test_row(row: Row, world: World) -> None:
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("row", [r for r in ROWS if r.real], ids=lambda r: r.name)
+@pytest.mark.parametrize("row", [r for r in ROWS if r.real and not r.slow], ids=lambda r: r.name)
 def test_row_with_the_real_model(row: Row, tmp_path: Path, scripted: Node, model_node: Node) -> None:
+    _carry_out(row, World(tmp_path, scripted, model_node))
+
+
+@pytest.mark.slow
+@pytest.mark.model
+@pytest.mark.parametrize("row", [r for r in ROWS if r.slow], ids=lambda r: r.name)
+def test_slow_row_with_the_real_model(row: Row, tmp_path: Path, scripted: Node, model_node: Node) -> None:
     _carry_out(row, World(tmp_path, scripted, model_node))
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from forger import forge
+from processes import left_of
 
 import verity
 from verity.engines.numerics import Numerics
-from verity.errors import FormatError
+from verity.errors import FormatError, UsageError
 from verity.node import Node
-from verity.replayer import ProcessReplayer
+from verity.replayer import ProcessReplayer, default_memory
 from verity.store.pull import pull
 from verity.verify.claims import Fields
 from verity.verify.replay import CannotReplay, Claim, ModelName
@@ -47,8 +51,29 @@ def test_a_hostile_model_file_is_only_a_replay_that_cannot_be_made(scripted: Nod
     assert "damaged, cut short or of an unknown kind" in refusal(scripted, garbage)
 
 
+def test_a_model_that_nobody_vouches_for_is_run_only_when_it_is_named(
+    scripted: Node, garbage: Claim, tmp_path: Path
+) -> None:
+    named = msgspec.to_builtins(garbage.model)
+    bundle = forge(scripted, intent=lambda f: f.update(model=named, engine=LLAMA))
+    home = tmp_path / "stranger"  # not the device that ran it
+    with verity.open(home) as other:
+        pull(str(scripted.blobs.open(garbage.model.blake3).path), other.blobs, name="garbage")
+
+    def said(**options: Any) -> str:
+        report = verity.verify(bundle, key=scripted.key.id, home=home, **options)
+        check = report.check("replayed-exact")
+        assert check.status == "not made"
+        return check.sentence
+
+    assert f"--model {garbage.model.blake3}" in said()
+    policy = msgspec.convert({"trust": {"models": [garbage.model.sha256]}}, verity.Policy)
+    for consent in ({"model": garbage.model.blake3}, {"policy": policy}):
+        assert "damaged" in said(**consent)
+
+
 def test_a_replay_that_takes_too_long_is_ended(scripted: Node, garbage: Claim) -> None:
-    assert "died before it could answer" in refusal(scripted, garbage, limit_s=0.01)
+    assert "ended after the 0.01 seconds" in refusal(scripted, garbage, limit_s=0.01)
 
 
 def test_without_llama_cpp_only_the_replay_is_missing(
@@ -75,6 +100,76 @@ def test_what_is_refused_before_a_process_is_started(scripted: Node, garbage: Cl
 def test_a_context_out_of_bounds(scripted: Node, garbage: Claim) -> None:
     for size in (0, -1, 1 << 40, "big", None):
         assert "context size" in refusal(scripted, msgspec.structs.replace(garbage, context={"size": size}))
+
+
+def test_more_tokens_than_any_context_has(scripted: Node, garbage: Claim) -> None:
+    assert "more than the 131,072" in refusal(scripted, msgspec.structs.replace(garbage, tokens=[1] * 140_000))
+
+
+def test_limits_that_leave_nothing(scripted: Node) -> None:
+    for options in ({"limit_s": 0.0}, {"memory_bytes": 0}):
+        with pytest.raises(UsageError, match="some time and memory"):
+            ProcessReplayer(scripted.blobs, scripted.numerics, **options)
+
+
+def test_memory_by_default() -> None:
+    assert 1 << 28 < default_memory() <= 8 << 30
+
+
+IMPOSTORS = {
+    "silence": ("sys.exit(3)", "died before it could answer (status 3)"),
+    "a crash": ("os.kill(os.getpid(), signal.SIGSEGV)", "died before it could answer (SIGSEGV)"),
+    "progress without end": (
+        "while True: say({'progress': [1, 2, 0]})",
+        "talks without an end",
+    ),
+    "a line without end": ("while True: os.write(1, b'x' * 65536)", "answered with nonsense"),
+    "not JSON": ("os.write(1, bytes(range(256)) + b'\\n')", "answered with nonsense"),
+    "deep JSON": ("os.write(1, b'[' * 100000 + b'\\n')", "answered with nonsense"),
+    "an unknown step": ("say({'progress': [1, 2, 9]})", "names a step that there is not"),
+    "a step back": ("say({'progress': [-1, 2, 0]})", "names a step that there is not"),
+    "more than all": ("say({'progress': [3, 2, 0]})", "names a step that there is not"),
+    "no answer": ("say({})", "gave no answer"),
+    "an empty finding": (
+        "say({'replayed': {'numerics': {'exact': True, 'fingerprint': 'x'}, 'engine': {}, 'outcome': "
+        "{'matches': True, 'sentence': 'All tokens came out again.'}}})",
+        "contradicts itself",
+    ),
+    "a measurement that is none": (
+        "say({'setting': 'x', 'replayed': {'numerics': {'exact': True, 'fingerprint': 'x'}, 'engine': {}, "
+        "'outcome': None}})",
+        "answered with nonsense",
+    ),
+    "a long excuse": ("say({'problem': 'x' * 100000})", "x" * 1000),
+    "a process of its own": (
+        "os.fork() or time.sleep(60)",  # the first is gone, the second holds its end of the pipe
+        "ended after the 2 seconds",
+    ),
+    "deaf, and silent": ("signal.signal(signal.SIGTERM, signal.SIG_IGN); os.close(1); time.sleep(60)", "died before"),
+}
+
+
+@pytest.mark.parametrize("name", IMPOSTORS)
+def test_a_child_that_was_taken_over(
+    name: str, scripted: Node, garbage: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program stands in for one that a hostile model took over, with more rights than that would have."""
+    script, why = IMPOSTORS[name]
+    say = "say = lambda line: os.write(1, json.dumps(line).encode() + b'\\n')\n"
+    command = [sys.executable, "-c", "import json, os, signal, sys, time\n" + say + script]
+    start, started = subprocess.Popen, []
+
+    def instead(_: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        started.append(start(command, **options))
+        return started[0]
+
+    monkeypatch.setattr("verity.replayer.subprocess.Popen", instead)
+    seen: list[str] = []
+    told = refusal(scripted, garbage, limit_s=2.0, progress=lambda *step: seen.append(step[2]))
+    assert why in told
+    assert len(told) <= 1000
+    assert set(seen) <= {"measuring numerics"}
+    assert left_of(started[0].pid) == []
 
 
 @pytest.mark.model

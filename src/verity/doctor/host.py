@@ -9,8 +9,8 @@ import re
 import sqlite3
 import sys
 
-from verity.doctor import sandbox as parts
 from verity.doctor.finding import Outcome
+from verity.engines import lockdown
 from verity.engines.llama import describe_library, library
 from verity.engines.numerics import processor_flags
 from verity.errors import EngineError
@@ -142,8 +142,9 @@ def _lacks(name: str, version: str | None) -> str | None:
 
 def sandbox() -> Outcome:
     """What locks the process of a replay down."""
-    missing = {part: why for part, why in parts.available().items() if why is not None}
-    here = [part for part in parts.available() if part not in missing]
+    parts = lockdown.available()
+    missing = {part: why for part, why in parts.items() if why is not None}
+    here = [part for part in parts if part not in missing]
     if not missing:
         return Outcome("works", f"the process of a replay has all of it: {', '.join(here)}")
     told = "; ".join(f"no {part}: {why}" for part, why in missing.items())

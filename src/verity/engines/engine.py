@@ -64,9 +64,10 @@ class Engine(Protocol):
     def advance(self, tokens: Sequence[int]) -> Logits:
         """Append ``tokens``; the logits (vocabulary,) after the last. Valid until the next call. Raises EngineError."""
 
-    def advance_all(self, tokens: Sequence[int], skip: int = 0) -> Iterator[Logits]:
+    def advance_all(self, tokens: Sequence[int], skip: int = 0, at_least: int = 1) -> Iterator[Logits]:
         """Append ``tokens`` in batches; yields the logits after each, but for the first ``skip``. Each is valid until
-        the next is asked for. Raises EngineError."""
+        the next is asked for. ``at_least`` widens the batches to that many tokens (PROBE_BATCH at most), for the probe
+        of numerics. Raises EngineError."""
 
     def close(self) -> None:
         """Free the model."""

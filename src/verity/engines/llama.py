@@ -20,7 +20,7 @@ import numpy as np
 
 from verity.engines import LLAMA
 from verity.engines.engine import Logits, Message
-from verity.engines.numerics import processor_flags
+from verity.engines.numerics import PROBE_BATCH, processor_flags
 from verity.engines.output import MAX_PIECE_BYTES
 from verity.engines.templates import CHATML, ChatTemplate
 from verity.errors import ContextOverflow, EngineError
@@ -28,6 +28,9 @@ from verity.errors import ContextOverflow, EngineError
 DEFAULT_CONTEXT = 4096
 DEFAULT_MICRO_BATCH = 128
 MAX_CONTEXT = 1 << 17
+_MAX_TOKENS_A_BYTE = 16
+_MAX_BYTES_A_TOKEN = 256
+"""Averages that no real prompt comes near."""
 _FLASH_ATTENTION_ON = 1
 _Q8_0 = 8
 _last_errors: list[str] = []
@@ -81,11 +84,11 @@ def describe_library() -> dict[str, Any]:
 
 @functools.cache
 def _library_digest() -> tuple[str, str]:
+    loaded = library()  # first: it sets what the library reads from the environment
     import llama_cpp
 
-    library()
     hasher = hashlib.sha256()
-    folder = Path(llama_cpp.__file__).parent / "lib"
+    folder = Path(loaded._lib._name).parent  # where it was loaded from: LLAMA_CPP_LIB_PATH may name another build
     for path in sorted(p for p in folder.iterdir() if ".so" in p.suffixes or p.suffix in (".dylib", ".dll")):
         hasher.update(path.name.encode() + b"\x00" + path.read_bytes())
     return llama_cpp.__version__, hasher.hexdigest()
@@ -108,11 +111,14 @@ class LlamaEngine:
         self._ctx: Any = None
         self._batch: Any = None
         self._micro_batch = micro_batch
+        self._widest = max(micro_batch, PROBE_BATCH)
         self._position = 0
         self._pieces: dict[int, bytes] = {}
         self._model = _load_model(lib, path)
         self._vocab = lib.llama_model_get_vocab(self._model)
         self.vocabulary: int = lib.llama_vocab_n_tokens(self._vocab)
+        if self.vocabulary < 1:
+            raise EngineError("the model has no tokens", "it is not a model that writes text")
         self._open_context(context_size, threads or default_threads())
         self._template = self._read_template()
 
@@ -122,8 +128,8 @@ class LlamaEngine:
         if not 0 < (context_size or 1) <= MAX_CONTEXT:
             raise EngineError(f"a context of {context_size} tokens is not possible (1 to {MAX_CONTEXT:,})")
         params = lib.llama_context_default_params()
-        params.n_ctx = context_size or min(trained, DEFAULT_CONTEXT)
-        params.n_batch = params.n_ubatch = self._micro_batch
+        params.n_ctx = context_size or max(1, min(trained, DEFAULT_CONTEXT))
+        params.n_batch = params.n_ubatch = self._widest
         params.n_seq_max = 1
         params.n_threads = params.n_threads_batch = threads
         params.flash_attn_type = _FLASH_ATTENTION_ON
@@ -134,8 +140,8 @@ class LlamaEngine:
             raise EngineError(_explain("the model cannot be given a context"), "try a smaller --context")
         self.context_size: int = lib.llama_n_ctx(self._ctx)
         self._memory = lib.llama_get_memory(self._ctx)
-        self._batch = lib.llama_batch_init(self._micro_batch, 0, 1)
-        for i in range(self._micro_batch):
+        self._batch = lib.llama_batch_init(self._widest, 0, 1)
+        for i in range(self._widest):
             self._batch.n_seq_id[i] = 1
             self._batch.seq_id[i][0] = 0
 
@@ -178,12 +184,19 @@ class LlamaEngine:
     def tokenize(self, text: str) -> list[int]:
         data = text.encode("utf-8", "replace")
         add_special = not (self._bos and text.startswith(self._bos))
+        if len(data) > _MAX_BYTES_A_TOKEN * self.context_size:  # the tokenizer would take minutes to say so
+            raise ContextOverflow(
+                f"a prompt of {len(data):,} bytes does not fit a context of {self.context_size:,} tokens",
+                "shorten the prompt, or use a larger --context",
+            )
         room = len(data) + 8
-        buffer = (self._lib.llama_token * room)()
-        count = self._lib.llama_tokenize(self._vocab, data, len(data), buffer, room, add_special, True)
-        if count < 0:
-            raise EngineError("the prompt cannot be turned into tokens")
-        return list(buffer[:count])
+        for _ in range(2):
+            buffer = (self._lib.llama_token * room)()
+            count = self._lib.llama_tokenize(self._vocab, data, len(data), buffer, room, add_special, True)
+            if count >= 0:
+                return list(buffer[:count])
+            room = min(-count, _MAX_TOKENS_A_BYTE * room)  # some write a space as three byte tokens
+        raise EngineError("the prompt cannot be turned into tokens")
 
     def piece(self, token: int) -> bytes:
         known = self._pieces.get(token)
@@ -210,9 +223,10 @@ class LlamaEngine:
             self._decode(tokens[start : start + self._micro_batch], first_output=None)
         return self._row(-1)
 
-    def advance_all(self, tokens: Sequence[int], skip: int = 0) -> Iterator[Logits]:
-        for start in range(0, len(tokens), self._micro_batch):
-            chunk = tokens[start : start + self._micro_batch]
+    def advance_all(self, tokens: Sequence[int], skip: int = 0, at_least: int = 1) -> Iterator[Logits]:
+        size = min(max(self._micro_batch, at_least), self._widest)
+        for start in range(0, len(tokens), size):
+            chunk = tokens[start : start + size]
             first = max(0, skip - start)
             self._decode(chunk, first_output=first)
             for index in range(first, len(chunk)):
@@ -237,7 +251,10 @@ class LlamaEngine:
         self._position += count
 
     def _row(self, index: int) -> Logits:
-        return np.ctypeslib.as_array(self._lib.llama_get_logits_ith(self._ctx, index), shape=(self.vocabulary,))
+        logits = self._lib.llama_get_logits_ith(self._ctx, index)
+        if not logits:
+            raise EngineError("the model gives no logits", "it is not a model that writes text")
+        return np.ctypeslib.as_array(logits, shape=(self.vocabulary,))
 
     def close(self) -> None:
         if self._batch is not None:

@@ -85,7 +85,7 @@ class ScriptedEngine:
         time.sleep(self._delay_s)
         return self._logits()
 
-    def advance_all(self, tokens: Sequence[int], skip: int = 0) -> Iterator[Logits]:
+    def advance_all(self, tokens: Sequence[int], skip: int = 0, at_least: int = 1) -> Iterator[Logits]:  # noqa: ARG002
         for index, token in enumerate(tokens):
             self._append(token)
             if index >= skip:

@@ -103,6 +103,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "intent-first": expected.request is not None and expected.request.intent,
             "prompt": expected.prompt is not None or expected.system is not None,
             "nonce": expected.nonce or expected.request,
+            "seed-origin": expected.request is not None and replay,  # a request is made to leave nothing to choose
             "pinned": self.pin,
             "numerics": self.accept.numerics,
             "finish": self.accept.finishes,

@@ -1,0 +1,167 @@
+"""Make one bundle of each kind: `python tests/forever/make_bundles.py FOLDER`, once per format.
+
+What is here already is never written again: these files stand for bundles that people keep. A new format gets a new
+folder beside the old ones (``v1``, ``v2`` …), and all of them must verify for ever.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import verity
+from verity.backup import restore
+from verity.engines.scripted import ScriptedEngine
+from verity.exporter import NOTHING
+from verity.node import Node
+from verity.statements.bundle import Bundle
+from verity.store import bundles
+
+Kind = Callable[[Node, Node, Path], dict[str, Any]]
+PROMPT = "Why is the sky blue?"
+KINDS: dict[str, Kind] = {}
+
+
+def kind(make: Kind) -> Kind:
+    """A kind of bundle: what it returns are the bundle and, beside it, what a verifier holds."""
+    KINDS[make.__name__.strip("_").replace("_", "-")] = make
+    return make
+
+
+@kind
+def everything(device: Node, _verifier: Node, _folder: Path) -> dict[str, Any]:
+    return {"bundle": device.ask(PROMPT, system="Answer briefly.", max_tokens=24).bundle, "prompt": PROMPT,
+            "system": "Answer briefly."}  # fmt: skip
+
+
+@kind
+def greedy_with_penalties(device: Node, _verifier: Node, _folder: Path) -> dict[str, Any]:
+    options: dict[str, Any] = {"temperature": 0.0, "repetition_penalty": 1.2, "frequency_penalty": 0.3}
+    return {"bundle": device.ask("Name three rivers.", max_tokens=24, **options).bundle}
+
+
+@kind
+def stopped(device: Node, _verifier: Node, _folder: Path) -> dict[str, Any]:
+    return {"bundle": device.ask("Écris une phrase sur la mer. 🌊", stops=[".", ","], max_tokens=40).bundle}
+
+
+@kind
+def shown(device: Node, _verifier: Node, _folder: Path) -> dict[str, Any]:
+    return {"bundle": device.ask(PROMPT, max_tokens=8, show=["model", "sampling/temperature"]).bundle}
+
+
+@kind
+def cancelled(device: Node, _verifier: Node, _folder: Path) -> dict[str, Any]:
+    stream = device.stream("Tell me a long story.", max_tokens=200)
+    for _ in range(5):
+        next(stream)
+    stream.close()
+    assert stream.answer is not None
+    return {"bundle": stream.answer.bundle}
+
+
+@kind
+def aborted(device: Node, _verifier: Node, _folder: Path) -> dict[str, Any]:
+    from verity.request import check_asked, intent_fields, make_request
+
+    loaded = device.load()
+    request = make_request(loaded.engine, check_asked(PROMPT, sampling={}))
+    begun = device.recorder.begin(intent_fields(request, loaded.engine, loaded.model, loaded.numerics))
+    begun.hold.release()  # as a process that died leaves it
+    device.recorder.close_orphans()
+    return {"bundle": device.exporter.bundle(begun.id)}
+
+
+@kind
+def part(device: Node, _verifier: Node, _folder: Path) -> dict[str, Any]:
+    receipt = device.ask(PROMPT, max_tokens=16).receipt
+    selection = verity.Selection(messages=[0], output=(3, 9), fields=["sampling/*", "model", "output/finish"])
+    return {"bundle": device.exporter.bundle(receipt, selection)}
+
+
+@kind
+def nothing(device: Node, _verifier: Node, _folder: Path) -> dict[str, Any]:
+    return {"bundle": device.exporter.bundle(device.ask(PROMPT, max_tokens=4).receipt, NOTHING)}
+
+
+@kind
+def own_nonce(device: Node, _verifier: Node, _folder: Path) -> dict[str, Any]:
+    return {"bundle": device.ask(PROMPT, nonce=b"n" * 32, max_tokens=12).bundle, "nonce": (b"n" * 32).hex()}
+
+
+@kind
+def requested(device: Node, verifier: Node, _folder: Path) -> dict[str, Any]:
+    issued = verifier.issuer.issue(PROMPT, max_tokens=16, clock="2026-11-24T12:00:00Z", temperature=0.7)
+    return {"bundle": device.ask(request=issued).bundle, "request": issued}
+
+
+@kind
+def intent_first(device: Node, verifier: Node, _folder: Path) -> dict[str, Any]:
+    late = verifier.issuer.issue(PROMPT, max_tokens=16, late=True, stops=["\n"])
+    signed = device.promise(late)
+    issued = verifier.issuer.reveal(late, signed, device.key.id)
+    return {"bundle": device.ask(request=issued).bundle, "request": issued, "signed_intent": signed}
+
+
+@kind
+def grown(device: Node, _verifier: Node, _folder: Path) -> dict[str, Any]:
+    kept = device.log.checkpoint()
+    receipt = device.ask(PROMPT, max_tokens=4).receipt
+    return {"bundle": device.exporter.bundle(receipt, since=kept), "checkpoint": kept}
+
+
+@kind
+def new_epoch(device: Node, _verifier: Node, folder: Path) -> dict[str, Any]:
+    device.back_up(folder / "backup")
+    restore(folder / "backup", folder / "restored")
+    with verity.open(folder / "restored", threads=1) as again:
+        from verity.store.pull import pull
+
+        pull("smollm2-135m-instruct", again.blobs)
+        return {"bundle": again.ask(PROMPT, max_tokens=8).bundle}
+
+
+@kind
+def scripted(_device: Node, _verifier: Node, folder: Path) -> dict[str, Any]:
+    with verity.open(folder / "scripted", engine=ScriptedEngine()) as fake:
+        return {"bundle": fake.ask(PROMPT).bundle}
+
+
+def write(folder: Path, name: str, made: dict[str, Any], home: Path) -> dict[str, Any]:
+    """Save what was made, and return what the test will ask of it: how to verify it, and what came out today."""
+    bundle: Bundle = made.pop("bundle")
+    bundles.save(bundle, folder / f"{name}.verity.json")
+    if (issued := made.pop("request", None)) is not None:
+        bundles.save(issued.envelope, folder / f"{name}.request.json")
+        made["request"] = f"{name}.request.json"
+    if (signed := made.pop("signed_intent", None)) is not None:
+        bundles.save(signed, folder / f"{name}.intent.json")
+    made["key"] = bundle.receipt.intent.device()
+    held = {k: folder / v if k == "request" else v for k, v in made.items()}
+    report = verity.verify(folder / f"{name}.verity.json", home=home, threads=1, **held)
+    return {"verify": made, "checks": {check.name: check.status for check in report.checks}}
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True)
+    from verity.store.pull import pull
+
+    with tempfile.TemporaryDirectory() as place:
+        homes = Path(place)
+        with verity.open(homes / "device", threads=1) as device, verity.open(homes / "verifier") as verifier:
+            pull("smollm2-135m-instruct", device.blobs)
+            device.load()
+            made = {}
+            for name, make in KINDS.items():
+                (homes / name).mkdir()
+                made[name] = write(folder, name, make(device, verifier, homes / name), device.home)
+    (folder / "expected.json").write_text(json.dumps(made, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
