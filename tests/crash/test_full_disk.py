@@ -76,7 +76,7 @@ def test_a_file_system_that_fills_at_any_moment(
     """With ever more room left, the command comes further and further before it is refused, and then is done."""
     scenario = BY_NAME[name]
     codes = []
-    for leave in [n << 12 for n in (*range(0, 72, 3), 512)]:
+    for leave in [n << 12 for n in (*range(0, 72, 6), 512)]:
         world = prepared(scenario).copy_to(small_disk / "world")
         arguments = scenario.arguments(world)
         ballast = fill(small_disk, leave)
