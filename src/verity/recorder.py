@@ -86,7 +86,7 @@ class Recorder:
         receipt_id, secret = secrets.token_bytes(ID_BYTES), secrets.token_bytes(SECRET_BYTES)
         private, visible = Private(intent=dict(fields), request=request), frozenset(shown)
         predicate = {"id": receipt_id.hex(), "kind": GENERATION}
-        hold = self._answering.hold(receipt_id.hex())
+        hold = self._answering.hold(receipt_id.hex(), new=True)
         try:
             keep = self._keep_new(predicate, PROMISED if promised else OPEN, secret, private)
             payload = self._append(INTENT, predicate, secret, fields, visible, keep)
@@ -106,7 +106,8 @@ class Recorder:
         try:
             kept = self._receipts.get(intent.id)
             if kept.state != PROMISED or kept.epoch != self._log.epoch:
-                hint = "a nonce is answered once; ask for a new request"
+                answered = f"it was answered: `verity export {kept.id} --everything --save FILE` writes its bundle"
+                hint = answered if kept.result_position is not None else "ask for a new request"
                 raise UsageError(f"receipt {kept.id} does not wait for a nonce", hint)
             secret, private = self._receipts.private(kept)
             if private.request is None or private.request.device() != request.device():

@@ -316,7 +316,7 @@ def _(world: World) -> Result:
     )
 
 
-@row("member-shadowed", KEY_HOLDER, OWN_NONCE, "shadows a member of a field by a field `context/size`, and uses another size",
+@row("member-shadowed", KEY_HOLDER, OWN_NONCE, "shadows a member by a field `context/size`, and uses another size",
      "disclosure")  # fmt: skip
 def _(world: World) -> Result:
     issued = world.request()
