@@ -6,6 +6,7 @@ then committed, signed and logged without a fault. What verification makes of th
 
 from __future__ import annotations
 
+import copy
 import functools
 from typing import Any
 
@@ -52,7 +53,9 @@ def issuer() -> DeviceKey:
 def plan() -> Plan:
     """The published receipt as what there is to commit to."""
     whole = vectors("receipt")["bundle"]["disclosure"]
-    parts = {part: {line["field"]: line["value"] for line in whole[part]} for part in ("intent", "result")}
+    parts = {
+        part: {line["field"]: copy.deepcopy(line["value"]) for line in whole[part]} for part in ("intent", "result")
+    }
     parts["result"].pop(TOKEN_FIELD)
     tokens = [[token["id"], token["piece"]] for token in whole["tokens"]]
     return {**parts, "tokens": tokens, "shown": ["model"], "kind": "generation", "critical": []}
@@ -125,4 +128,4 @@ def canonical_request() -> CanonicalRequest:
 def request(*, late: bool = False, named: IntentName | None = None) -> Envelope:
     """A signed request of ``issuer``: with a nonce, ``late`` without one, or with the intent that it was told for."""
     nonce = bytes.fromhex(plan()["intent"]["nonce"]["hex"])
-    return issue(bytes(range(16)), canonical_request(), issuer(), None if late else nonce, named)
+    return issue(bytes(range(16)), bytes(16), canonical_request(), issuer(), None if late else nonce, named)

@@ -58,7 +58,8 @@ def verify(
     model       the model that you expect: a digest, or a name that this device or the catalogue knows
     nonce       the nonce (hex) that you gave out
     prompt      the prompt that you expect; with system, the system message before it. No other message may be there
-    request     the request that you issued (or its file); it names prompt, nonce, model and parameters
+    request     the request (or its file) that you issued from ``home``, or an issuer whom the policy lists; it names
+                prompt, nonce, model and parameters
     checkpoint  a checkpoint of the device's log that you kept from before
     policy      a Policy or the path of one. What it requires, and whatever you name here, must pass
     replay      run the model again (in a process of its own, at most ``limit_s`` seconds); the model must be in this
@@ -89,6 +90,7 @@ def verify(
         system=system,
         nonce=nonce,
         request=issued,
+        issuer=_own_key(home) if issued is not None else None,
         checkpoint=checkpoint,
     )
     if not replay or replayer is not None:
@@ -98,6 +100,14 @@ def verify(
 
         apart = ProcessReplayer(blobs, numerics, threads=threads, limit_s=limit_s, progress=progress)
         return verify_bundle(bundle, rules, expected, _consenting(apart, numerics, rules, expected))
+
+
+def _own_key(home: str | os.PathLike[str] | None) -> str | None:
+    from verity.identity.device_key import KEY_FILE, DeviceKey
+    from verity.store.home import find
+
+    folder = find(home)
+    return DeviceKey.load(folder).id if (folder / KEY_FILE).exists() else None
 
 
 def _agree(issued: Issued | None, nonce: str | None) -> None:
@@ -141,13 +151,7 @@ def _store(home: str | os.PathLike[str] | None) -> Iterator[tuple[Blobs, Numeric
 
 def _itself(home: str | os.PathLike[str] | None, rules: Policy, bundle: Bundle) -> str | None:
     """This device's own name, when nobody else is named and it signed this; verifying never makes a key."""
-    from verity.identity.device_key import KEY_FILE, DeviceKey
-    from verity.store.home import find
-
-    folder = find(home)
-    if rules.trust.devices or not (folder / KEY_FILE).exists():
-        return None
-    own = DeviceKey.load(folder).id
+    own = _own_key(home) if not rules.trust.devices else None
     return own if own == bundle.receipt.intent.device() else None
 
 

@@ -17,9 +17,7 @@ import contextlib
 import hashlib
 import os
 import re
-import shutil
 import sqlite3
-import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
@@ -40,6 +38,7 @@ from verity.store.clock import now
 from verity.store.database import DATABASE_FILE, MIGRATIONS, Database
 from verity.store.home import guarded, sync_folder, write_atomically
 from verity.store.reading import CHUNK
+from verity.store.staging import staging
 
 FORMAT = "verity-backup/1"
 LARGEST = 64 << 30
@@ -74,8 +73,9 @@ def back_up(home: Path, database: Database, log: DeviceLog, path: Path, passphra
     """Write a backup of this device to ``path`` (0600), whole or not at all. Raises StoreError, UsageError."""
     if path.exists():
         raise UsageError(f"{path} is there already", "choose another name: backups are never overwritten")
-    with guarded(path), tempfile.TemporaryDirectory(prefix=".backup-", dir=path.absolute().parent) as folder:
-        stage = Path(folder)
+    # What is not encrypted yet stays at home: a crash must not leave the key beside an encrypted backup.
+    aside = path.absolute().parent if passphrase is None else home
+    with guarded(path), staging(aside, ".backup-") as stage:
         database.copy_to(stage / DATABASE_FILE)
         write_atomically(stage / KEY_FILE, (home / KEY_FILE).read_bytes())
         with Database.open(stage) as copy:  # what the copy holds, not what the log has become since
@@ -88,9 +88,10 @@ def back_up(home: Path, database: Database, log: DeviceLog, path: Path, passphra
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
             for name in _NAMES:
                 archive.write(stage / name, name)
-        if passphrase is not None:
-            _encrypt(packed, passphrase)
-        _publish(packed, path)
+        if passphrase is None:
+            _publish(packed, path)
+        else:
+            write_atomically(path, _encrypted(packed, passphrase), replace=False)
     return notes
 
 
@@ -101,21 +102,18 @@ def restore(path: Path, home: Path, passphrase: str | None = None) -> tuple[Note
     Raises FormatError when the file is no backup or its passphrase is another, UsageError when the home is in use, and
     StoreError or LogError when what it holds cannot be used.
     """
-    if home.exists() and any(home.iterdir()):
+    home = home.resolve()  # a link to an empty folder stays a link
+    if home.exists() and (not home.is_dir() or any(home.iterdir())):
         raise UsageError(f"{home} is not empty", "restore into a new home: --home FOLDER, or VERITY_HOME=FOLDER")
     with guarded(home):
         home.parent.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=".restoring-", dir=home.absolute().parent))
-    try:
-        with guarded(stage), _opened(path, passphrase) as archive:
-            notes = _unpack(archive, stage)
+        with staging(home.absolute().parent, ".restoring-") as stage:
+            with _opened(path, passphrase) as archive, guarded(stage):
+                notes = _unpack(archive, stage)
             origin = _new_epoch(stage, notes)
             sync_folder(stage)
             os.replace(stage, home)
             sync_folder(home.absolute().parent)
-    except BaseException:
-        shutil.rmtree(stage, ignore_errors=True)
-        raise
     return notes, origin
 
 
@@ -236,12 +234,12 @@ def _check_work(head: bytes, path: Path) -> None:
         raise FormatError(f"{path} asks for more than {1 << _MAX_WORK - 20} GiB of memory", "decrypt it with age first")
 
 
-def _encrypt(packed: Path, passphrase: str) -> None:
+def _encrypted(packed: Path, passphrase: str) -> bytes:
     import pyrage
 
     if packed.stat().st_size > LARGEST_ENCRYPTED:
         raise StoreError("the backup is too large to be encrypted in memory", "leave the passphrase out and use age")
-    packed.write_bytes(pyrage.passphrase.encrypt(packed.read_bytes(), passphrase))
+    return bytes(pyrage.passphrase.encrypt(packed.read_bytes(), passphrase))
 
 
 def _publish(packed: Path, path: Path) -> None:

@@ -72,7 +72,8 @@ class Exporter:
         kept = self.receipts.get(receipt_id)
         if kept.result_position is None:
             raise UsageError(
-                f"receipt {kept.id} has an intent and no result", "it waits for a nonce, or is being written"
+                f"receipt {kept.id} has an intent and no result",
+                "it waits for a nonce, is being written, or was given up",
             )
         log = self._log_of(kept.epoch)
         disclosure: Disclosure | msgspec.UnsetType = msgspec.UNSET

@@ -13,13 +13,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from verity.engines.llama import DEFAULT_CONTEXT
+from verity.engines.llama import DEFAULT_CONTEXT, MAX_CONTEXT
 from verity.errors import FormatError, LogError, ModelNotFound, UsageError
 from verity.identity.device_key import DeviceKey
 from verity.request import DEFAULT_MAX_TOKENS, check_asked
 from verity.statements.bundle import SignedIntent
-from verity.statements.commitments import ID_BYTES
-from verity.statements.dsse import Envelope
+from verity.statements.commitments import ID_BYTES, SALT_BYTES
 from verity.statements.receipt import INTENT, Message, read_statement, statement_digest
 from verity.statements.request import CanonicalRequest, IntentName, Issued, issue, read_request
 from verity.store import catalogue
@@ -64,6 +63,10 @@ class Issuer:
 
         Raises UsageError, ModelNotFound, FormatError.
         """
+        if not 0 < context_size <= MAX_CONTEXT:
+            raise UsageError(
+                f"a context of {context_size} tokens is not possible (1 to {MAX_CONTEXT:,})", "choose less"
+            )
         asked = check_asked(prompt, system=system, max_tokens=max_tokens, stops=stops, sampling=sampling)
         request = CanonicalRequest(
             adapters=[],
@@ -78,9 +81,9 @@ class Issuer:
             stops=asked.stops,
             tools=[],
         )
-        request_id = secrets.token_bytes(ID_BYTES)
+        request_id, salt = secrets.token_bytes(ID_BYTES), secrets.token_bytes(SALT_BYTES)
         nonce = None if late else secrets.token_bytes(NONCE_BYTES)
-        issued = read_request(issue(request_id, request, self._key, nonce))
+        issued = read_request(issue(request_id, salt, request, self._key, nonce))
         with self._database.transaction() as connection:
             connection.execute("INSERT INTO requests VALUES (?, ?, NULL, NULL)", (issued.id, now()))
         return issued
@@ -112,18 +115,16 @@ class Issuer:
             row = connection.execute(query, (issued.id,)).fetchone()
             if row is None:
                 raise UsageError(f"this device did not issue the request {issued.id}", "use the home that issued it")
-            if row[0] is None:
+            named, nonce = row
+            if named is None:
                 nonce = secrets.token_bytes(NONCE_BYTES)
-                answer = issue(bytes.fromhex(issued.id), issued.request, self._key, nonce, intent)
                 update = "UPDATE requests SET intent = ?, revealed = ? WHERE id = ?"
-                connection.execute(update, (intent.sha256, answer.encode(), issued.id))
-            elif row[0] == intent.sha256:
-                answer = msgspec.json.decode(row[1], type=Envelope)
-            else:
-                raise UsageError(
-                    "the nonce was revealed for another intent already", "a request is answered once: issue a new one"
-                )
-        return read_request(answer)
+                connection.execute(update, (intent.sha256, nonce, issued.id))
+            elif named != intent.sha256:
+                hint = "a request is answered once: issue a new one"
+                raise UsageError("the nonce was revealed for another intent already", hint)
+        parts = bytes.fromhex(issued.id), bytes.fromhex(issued.salt)
+        return read_request(issue(*parts, issued.request, self._key, nonce, intent))
 
     @staticmethod
     def _checked(signed: SignedIntent, device: str) -> IntentName:

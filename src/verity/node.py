@@ -46,6 +46,9 @@ from verity.store.home import locate
 from verity.store.reading import Progress
 from verity.store.receipts import Token
 
+MAX_ASKED_CONTEXT = 1 << 13
+"""Tokens: a request by somebody else gets no larger context unless the owner allows it."""
+
 
 class Node:
     """One device, opened. Use it in a ``with`` block, or close it. Not to be shared between threads."""
@@ -74,6 +77,7 @@ class Node:
         self._loader = Loader(
             self.blobs, self.numerics, self.recorder, engine, progress, context_size=context_size, **options
         )
+        self._context_size = context_size
         self._active: Stream | None = None
 
     def log_of(self, epoch: int) -> DeviceLog:
@@ -209,6 +213,10 @@ class Node:
         return begun
 
     def _load_for(self, request: Issued) -> Loaded:
+        size = request.request.context_size
+        if size > max(self._context_size or 0, MAX_ASKED_CONTEXT):  # memory is the owner's to give
+            hint = f"allow it with --context {size}"
+            raise UsageError(f"the request wants a context of {size:,} tokens", hint)
         loaded = self.load(request.request.model, request.request.context_size)
         wanted = (request.request.model, request.request.context_size)
         if (loaded.model["blake3"], loaded.engine.context_size) != wanted:

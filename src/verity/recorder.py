@@ -86,7 +86,7 @@ class Recorder:
         receipt_id, secret = secrets.token_bytes(ID_BYTES), secrets.token_bytes(SECRET_BYTES)
         private, visible = Private(intent=dict(fields), request=request), frozenset(shown)
         predicate = {"id": receipt_id.hex(), "kind": GENERATION}
-        hold = self._answering.hold(receipt_id.hex())
+        hold = self._answering.hold(receipt_id.hex(), new=True)
         try:
             keep = self._keep_new(predicate, PROMISED if promised else OPEN, secret, private)
             payload = self._append(INTENT, predicate, secret, fields, visible, keep)
@@ -106,9 +106,12 @@ class Recorder:
         try:
             kept = self._receipts.get(intent.id)
             if kept.state != PROMISED or kept.epoch != self._log.epoch:
-                hint = "a nonce is answered once; ask for a new request"
+                answered = f"it was answered: `verity export {kept.id} --everything --save FILE` writes its bundle"
+                hint = answered if kept.result_position is not None else "ask for a new request"
                 raise UsageError(f"receipt {kept.id} does not wait for a nonce", hint)
             secret, private = self._receipts.private(kept)
+            if private.request is None or private.request.device() != request.device():
+                raise UsageError("the nonce is not by the issuer who asked for this intent", "wait for his")
             envelope, statement = read_entry(self._log.entry(kept.intent_position))
             if statement_digest(envelope.payload_bytes()) != intent.sha256:
                 raise UsageError(
@@ -130,8 +133,10 @@ class Recorder:
         def keep(connection: sqlite3.Connection, index: int) -> None:
             Receipts.finish(connection, begun.id, index, private)
 
-        self._append(RESULT, predicate, begun.secret, result, begun.shown, keep)
-        begun.hold.release()
+        try:
+            self._append(RESULT, predicate, begun.secret, result, begun.shown, keep)
+        finally:
+            begun.hold.release()  # if it could not be written, the next answer closes it
 
     def close_orphans(self) -> list[str]:
         """Log an ``aborted`` result, without tokens, for every intent of this epoch whose process died. Returns ids."""
@@ -163,11 +168,10 @@ class Recorder:
             return self._receipts.forget(receipt_ids)
 
     def compact(self) -> int:
-        """Drop the statements of forgotten receipts from this epoch's log; returns how many. Leaves and proofs stay."""
-        forgotten = [k for k in self._receipts.all() if k.forgotten_at is not None and k.epoch == self._log.epoch]
-        return self._log.compact(
-            [p for k in forgotten for p in (k.intent_position, k.result_position) if p is not None]
-        )
+        """Drop the statements of forgotten receipts from the log, all epochs. Returns how many."""
+        forgotten = [k for k in self._receipts.all() if k.forgotten_at is not None]
+        places = [(k.epoch, at) for k in forgotten for at in (k.intent_position, k.result_position) if at is not None]
+        return self._log.compact(places)
 
     def declare(
         self,

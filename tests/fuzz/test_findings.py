@@ -79,6 +79,10 @@ def wordy_plan() -> bytes:
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 TRIGGER = f"CREATE TRIGGER t BEFORE INSERT ON log_entries BEGIN {ENDLESS}; END"
 NULLABLE = "UPDATE sqlite_schema SET sql = replace(sql, ' NOT NULL', '') WHERE name = 'log_heads'"
+_KEY = (
+    "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0tCk1DNENBUUF3QlFZREsyVnhCQ0lFSUREREdqQkFYT280NmxGVVFQWUJBQmhMZE0wNFJTa2wwVGxyVnlSVE8wSm0K"
+    "LS0tLS1FTkQgUFJJVkFURSBLRVktLS0tLQo="
+)
 _FOUND = "eyJ2YWxpZGF0b3IiOiJcInZ2MVwiMVwiIiwidG90YWwiOnRydWV9"
 
 FINDINGS: list[tuple[str, str, bytes]] = [
@@ -89,6 +93,7 @@ FINDINGS: list[tuple[str, str, bytes]] = [
     ("wheel: a name that is not UTF-8", "wheel", undecodable()),
     ("wheel: damaged bzip2", "wheel", damaged(archive(zipfile.ZIP_BZIP2), 60, b"\xff" * 9)),
     ("backup: Deflate that does not unpack", "backup", damaged(files._backups()[4], 500, b"\xff" * 40)),
+    ("key: an Ed448 key of 32 bytes", "key", base64.b64decode(_KEY)),
     ("policy: an error as long as the file", "policy", b"[trust]\n" + b"k" * 60_000 + b" = 1"),
     ("bundle: an error as long as the file", "bundle", b'{"' + b"k" * 20_000 + b'": 1}'),
     ("spec: an address whose host is read in two ways", "spec", b"http://pypi:[::1]"),

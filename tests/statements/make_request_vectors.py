@@ -21,6 +21,7 @@ KEY = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(SEED))
 PUBLIC = KEY.public_key().public_bytes_raw()
 TYPE = "application/vnd.in-toto+json"
 ID = bytes(range(0xB0, 0xC0))
+SALT = bytes(range(0xC0, 0xD0))
 NONCE = bytes(range(0x40, 0x60))
 INTENT = {"id": bytes(range(0xA0, 0xB0)).hex(), "sha256": hashlib.sha256(b"an intent").hexdigest()}
 REQUEST: dict[str, Any] = {
@@ -54,13 +55,13 @@ def jcs(value: Any) -> bytes:
 
 
 def digest(request: Any, request_id: bytes = ID) -> str:
-    return hashlib.sha256(b"verity/request/v1\x00" + request_id + jcs(request)).hexdigest()
+    return hashlib.sha256(b"verity/request/v1\x00" + PUBLIC + request_id + SALT + jcs(request)).hexdigest()
 
 
 def statement(request: Any = REQUEST, **more: Any) -> dict[str, Any]:
     return {
         "_type": "https://in-toto.io/Statement/v1",
-        "predicate": {"id": ID.hex(), "request": request, **more},
+        "predicate": {"id": ID.hex(), "salt": SALT.hex(), "request": request, **more},
         "predicateType": "verity:request/v1",
         "subject": [{"name": f"verity:request:{ID.hex()}", "digest": {"sha256": digest(request)}}],
     }
@@ -103,6 +104,10 @@ def cases() -> list[dict[str, Any]]:
         "an intent without its digest": sealed(statement(nonce=nonce, intent={"id": INTENT["id"]})),
         "an intent's digest cut short": sealed(statement(nonce=nonce, intent={**INTENT, "sha256": "ab"})),
         "another subject": broken(lambda s: s["subject"][0]["digest"].update(sha256="ab" * 32)),
+        "no salt": broken(lambda s: s["predicate"].pop("salt")),
+        "a salt of 15 bytes": broken(lambda s: s["predicate"].update(salt="ab" * 15)),
+        "another salt": broken(lambda s: s["predicate"].update(salt="ab" * 16)),
+        "a date that there is not": changed(lambda r: r.update(clock="2026-13-45T12:00:00Z")),
         "two subjects": broken(lambda s: s["subject"].append(s["subject"][0])),
         "a subject of another name": broken(lambda s: s["subject"][0].update(name="verity:request:" + "00" * 16)),
         "another type of statement": broken(lambda s: s.update(predicateType="verity:intent/v1")),
@@ -140,6 +145,7 @@ def main() -> None:
         "seed": SEED,
         "public": PUBLIC.hex(),
         "id": ID.hex(),
+        "salt": SALT.hex(),
         "nonce": NONCE.hex(),
         "intent": INTENT,
         "request": REQUEST,

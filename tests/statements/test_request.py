@@ -18,14 +18,14 @@ from verity.statements.request import CanonicalRequest, IntentName, issue, read_
 from verity.statements.strict import canonical
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[2] / "spec/vectors/request.json").read_text())
-ID, NONCE = bytes.fromhex(VECTORS["id"]), bytes.fromhex(VECTORS["nonce"])
+ID, SALT, NONCE = (bytes.fromhex(VECTORS[name]) for name in ("id", "salt", "nonce"))
 REQUEST = msgspec.convert(VECTORS["request"], CanonicalRequest, strict=True)
 INTENT = msgspec.convert(VECTORS["intent"], IntentName)
 
 
 def test_the_canonical_form_and_the_digest_are_the_published() -> None:
     assert canonical(REQUEST).decode() == VECTORS["canonical"]
-    assert REQUEST.digest(ID) == VECTORS["digest"]
+    assert REQUEST.digest(bytes.fromhex(VECTORS["public"]), ID, SALT) == VECTORS["digest"]
 
 
 @pytest.mark.parametrize("case", VECTORS["cases"], ids=lambda c: c["desc"])
@@ -53,7 +53,7 @@ def test_vectors(case: dict[str, Any]) -> None:
 def test_the_vectors_are_written_byte_for_byte(
     desc: str, nonce: bytes | None, intent: IntentName | None, signer: Signer
 ) -> None:
-    written = issue(ID, REQUEST, signer, nonce, intent)
+    written = issue(ID, SALT, REQUEST, signer, nonce, intent)
     assert msgspec.to_builtins(written) == next(c["envelope"] for c in VECTORS["cases"] if c["desc"] == desc)
     issued = read_request(written.encode())
     assert (issued.nonce, issued.intent) == (nonce, intent)
@@ -61,7 +61,7 @@ def test_the_vectors_are_written_byte_for_byte(
 
 
 def test_any_flipped_byte_of_the_payload_fails(signer: Signer) -> None:
-    envelope = issue(ID, REQUEST, signer, NONCE, INTENT)
+    envelope = issue(ID, SALT, REQUEST, signer, NONCE, INTENT)
     payload = envelope.payload_bytes()
     from verity.statements.strict import encode_base64
 
@@ -74,9 +74,9 @@ def test_any_flipped_byte_of_the_payload_fails(signer: Signer) -> None:
 
 def test_an_issuer_cannot_make_what_no_reader_accepts(signer: Signer) -> None:
     with pytest.raises(FormatError, match="no nonce"):
-        issue(ID, REQUEST, signer, None, INTENT)
+        issue(ID, SALT, REQUEST, signer, None, INTENT)
     with pytest.raises(FormatError, match="every sampling parameter"):
-        issue(ID, msgspec.structs.replace(REQUEST, sampling={}), signer, NONCE)
+        issue(ID, SALT, msgspec.structs.replace(REQUEST, sampling={}), signer, NONCE)
 
 
 def test_a_request_pins_every_field_that_a_device_could_vary() -> None:

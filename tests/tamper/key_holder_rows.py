@@ -316,6 +316,48 @@ def _(world: World) -> Result:
     )
 
 
+@row("member-shadowed", KEY_HOLDER, OWN_NONCE, "shadows a member by a field `context/size`, and uses another size",
+     "disclosure")  # fmt: skip
+def _(world: World) -> Result:
+    issued = world.request()
+
+    def shadow(fields: dict[str, Any]) -> None:
+        fields["context"].update(size=8192)
+        fields["context/size"] = issued.request.context_size
+
+    return world.verify(forge(world.node, issued=issued, intent=shadow), request=issued)
+
+
+@row("cut-off-asked", KEY_HOLDER, OWN_NONCE, "answers the request and stops where he likes", "seed-origin not made")
+def _(world: World) -> Result:
+    issued = world.request()
+    return world.verify(forge(world.node, issued=issued, tokens=lambda t, _: t[:9]), request=issued)
+
+
+@row("issuer-himself", KEY_HOLDER, OWN_NONCE, "issues a request to himself and hands its file to the verifier",
+     "request not made")  # fmt: skip
+def _(world: World) -> Result:
+    from in_process import REPLY
+
+    world.request()  # the verifier has a key
+    model = ScriptedEngine(REPLY).model["blake3"]
+    issued = world.node.issuer.issue(PROMPT, model=model, max_tokens=24)
+    return world.verify(world.node.ask(request=issued).bundle, request=issued)
+
+
+@row(
+    "old-answer",
+    KEY_HOLDER,
+    OWN_NONCE,
+    "hands in a trusted issuer's old request and answer for a fresh nonce",
+    "nonce",
+)
+def _(world: World) -> Result:
+    issued = world.request()
+    trust = {"trust": {"issuers": [issued.issuer]}}
+    return world.verify(forge(world.node, issued=issued), nonce="cd" * 32, policy=trust)
+
+
 @row("input-added", KEY_HOLDER, OWN_NONCE, "adds a message to those of the request", "request")
 def _(world: World) -> Result:
     issued = world.request()

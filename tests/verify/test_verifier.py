@@ -150,14 +150,14 @@ def test_expectations(bundle: Bundle, scripted: Node) -> None:
 
 
 def test_the_seed_origin_needs_nonce_and_request(bundle: Bundle, scripted: Node, tmp_path: Path) -> None:
-    nonce = (b"n" * 32).hex()
+    nonce, made = (b"n" * 32).hex(), {"replay": True, "replayer": in_process}
     assert "could choose" in verify(bundle, scripted).check("seed-origin").sentence
-    half = verify(bundle, scripted, nonce=nonce).check("seed-origin")
+    half = verify(bundle, scripted, nonce=nonce, **made).check("seed-origin")
     assert half.status == "not made"
     assert "sampling/temperature" in half.evidence["not_pinned"]
     pins = {x.field: x.value for x in bundle.disclosure.intent if x.field in half.evidence["not_pinned"]}  # type: ignore[union-attr]
     policy = verity.Policy(pin=pins)
-    assert verify(bundle, scripted, nonce=nonce, policy=policy).check("seed-origin").status == "passed"
+    assert verify(bundle, scripted, nonce=nonce, policy=policy, **made).check("seed-origin").status == "passed"
     ground = verity.Policy(pin=pins | {"sampling/temperature": 0.90001})
     assert "pinned" in [c.name for c in verify(bundle, scripted, nonce=nonce, policy=ground).failed]
 

@@ -49,7 +49,7 @@ def ask(prompt: str, request: str | None, save: str | None, home: str | None, as
     threads, show = options.pop("threads"), options.pop("show")
     chosen = given(options)
     engine = _scripted(issued) if chosen.get("model") == SCRIPTED else None
-    size = None if issued else chosen.pop("context_size", None)
+    size = chosen.pop("context_size", None)
     with ProgressBars() as bars, Node(home, engine=engine, threads=threads, context_size=size, progress=bars) as node:
         if issued is not None and engine is not None:
             chosen.pop("model")

@@ -13,7 +13,7 @@ from verity.errors import UsageError
 
 @click.command()
 @click.argument("receipts", nargs=-1)
-@click.option("--older-than", type=click.IntRange(min=0), metavar="DAYS", help="Every receipt begun longer ago.")
+@click.option("--older-than", type=click.IntRange(0, 36_500), metavar="DAYS", help="Every receipt begun longer ago.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @home_option
 @json_option

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from verity.statements.bundle import Consistency
 
 _MAX_PROOF = 1 << 20
-epoch_option = click.option("--epoch", type=click.IntRange(min=0), metavar="N", help="An epoch before the present one.")
+_EPOCHS = click.IntRange(0, 10**15 - 1)
+epoch_option = click.option("--epoch", type=_EPOCHS, metavar="N", help="An epoch before the present one.")
 
 
 @click.group()

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from verity.cli.terminal import home_option, json_option, print_json
+from verity.verify.report import printable
 
 if TYPE_CHECKING:
     from verity.statements.bundle import Bundle
+    from verity.statements.request import Issued
 
 
 @click.command()
@@ -19,16 +21,19 @@ if TYPE_CHECKING:
 @home_option
 @json_option
 def show(what: str, tokens: bool, home: str | None, as_json: bool) -> None:
-    """Show WHAT: a bundle's file, or a receipt of this device (its id, or the beginning of it).
+    """Show WHAT: the file of a bundle or a *.request.json, or a receipt of this device (its id, or its beginning).
 
     Without WHAT it lists this device's receipts. What is shown of a stranger's file is what the file says: whether it
     holds, `verity verify` finds out.
     """
     from verity.node import Node
-    from verity.store.bundles import read_bundle
+    from verity.store.bundles import read_bundle, read_request
 
-    if Path(what).is_file():
-        _show_bundle(read_bundle(what), tokens, as_json)
+    if _is_file(what):
+        if what.endswith(".request.json"):
+            _show_request(read_request(what), as_json)
+        else:
+            _show_bundle(read_bundle(what), tokens, as_json)
         return
     with Node(home) as node:
         if what:
@@ -43,6 +48,30 @@ def show(what: str, tokens: bool, home: str | None, as_json: bool) -> None:
         if row["state"] == "done" and row["result_position"] is None and not row["forgotten_at"]:
             state = "never finished"
         click.echo(f"{row['id']}  {row['started_at']}  {state}")
+
+
+def _is_file(what: str) -> bool:
+    try:
+        return Path(what).is_file()
+    except OSError:  # too long for a name
+        return False
+
+
+def _show_request(issued: Issued, as_json: bool) -> None:
+    import msgspec
+
+    asked = msgspec.to_builtins(issued.request)
+    nonce = issued.nonce.hex() if issued.nonce is not None else None
+    if as_json:
+        print_json({"request": issued.id, "issuer": issued.issuer, "nonce": nonce, **asked})
+        return
+    _print(f"request {issued.id} by {issued.issuer}, whose signature holds")
+    for message in issued.request.messages:
+        _print(f"{message.role}: {message.content}")
+    for name, value in asked.items():
+        if name != "messages":
+            _print(f"{name:<28} {value}")
+    _print(f"{'nonce':<28} {nonce or 'not yet: it wants a signed intent first'}")
 
 
 def _show_bundle(bundle: Bundle, tokens: bool, as_json: bool) -> None:
@@ -70,7 +99,7 @@ def _show_bundle(bundle: Bundle, tokens: bool, as_json: bool) -> None:
         _print("nothing is opened: the public receipt alone")
     for field, value in {**shown, **opened}.items():
         if field != "prompt_tokens" or tokens:
-            _print(f"{field:<28} {_short(value)}")
+            _print(f"{printable(field):<28} {_short(value)}")
     if pieces and ("output/text" not in opened or tokens):
         said = opened.get("output/tokens")
         count = said.get("count", "?") if isinstance(said, dict) else "?"
@@ -105,6 +134,4 @@ def _short(value: Any) -> str:
 
 
 def _print(line: str) -> None:
-    from verity.verify.report import printable
-
-    click.echo("\n".join(map(printable, line.split("\n"))))
+    click.echo("\n    ".join(map(printable, line.split("\n"))))  # a stranger's text must not look like a line of ours

@@ -146,7 +146,7 @@ class Device:
         if self._schema() != len(MIGRATIONS):
             return Outcome("note", "not counted: the database is of another version of Verity")
         with self._reading() as database, database.snapshot() as connection:
-            total = int(connection.execute("SELECT count(*) FROM receipts").fetchone()[0])
+            total = int(connection.execute("SELECT count(*) FROM receipts WHERE kind = 'generation'").fetchone()[0])
             unfinished = int(connection.execute(_UNFINISHED).fetchone()[0])
         if unfinished:
             sentence = (

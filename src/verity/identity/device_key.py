@@ -65,14 +65,14 @@ def _new_key() -> bytes:
 
 
 def _parse(data: bytes, path: Path) -> Ed25519PrivateKey:
-    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.exceptions import InternalError, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     hint = "restore it from a backup, or move it away: the device then gets a new key and a new log"
     try:
         key = load_pem_private_key(data, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError) as error:
         raise StoreError(f"{path} is not a device key", hint) from error
     if not isinstance(key, Ed25519PrivateKey):
         raise StoreError(f"{path} is not an Ed25519 key", hint)

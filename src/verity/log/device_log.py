@@ -112,15 +112,15 @@ class DeviceLog:
         if cursor.rowcount != 1:
             raise LogError("the log's head changed during an append, which was undone", "try again")
 
-    def compact(self, indices: Sequence[int]) -> int:
-        """Drop salts and envelopes of these entries; returns how many still had them. Their leaves, and with them the
-        tree and every proof, stay: what is lost is what the log said."""
+    def compact(self, places: Sequence[tuple[int, int]]) -> int:
+        """Drop salts and envelopes of the entries at these (epoch, index); returns how many still had them. Their
+        leaves, and with them the trees and every proof, stay: what is lost is what the log said."""
         update = (
             "UPDATE log_entries SET salt = NULL, envelope = NULL "
             "WHERE epoch = ? AND position = ? AND envelope IS NOT NULL"
         )
         with self._database.transaction() as connection:
-            count = sum(connection.execute(update, (self.epoch, index)).rowcount for index in indices)
+            count = sum(connection.execute(update, place).rowcount for place in places)
         self._database.scrub()
         return count
 

@@ -1,8 +1,8 @@
 """The canonical request: everything that a device could vary, fixed and signed by whoever will verify.
 
     {"_type": in-toto, "predicateType": "verity:request/v1",
-     "subject": [{"name": "verity:request:<id>", "digest": {"sha256": digest of id and request}}],
-     "predicate": {"id": 32 hex digits, "request": {…}, "nonce": hex, "intent": {"id", "sha256"}}}
+     "subject": [{"name": "verity:request:<id>", "digest": {"sha256": salted digest}}],
+     "predicate": {"id": 32 hex digits, "salt": the same, "request": {…}, "nonce": hex, "intent": {"id", "sha256"}}}
 
 in a DSSE envelope, ``*.request.json``. Without ``nonce`` it asks for a signed intent first; issued again with the nonce
 and that intent's name, it is what the device may then answer. Specified in spec/request.md.
@@ -10,6 +10,7 @@ and that intent's name, it is what the device may then answer. Specified in spec
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import re
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import msgspec
 
 from verity.errors import FormatError
-from verity.statements.commitments import ID_BYTES
+from verity.statements.commitments import ID_BYTES, SALT_BYTES
 from verity.statements.dsse import Envelope, seal
 from verity.statements.keys import Signer
 from verity.statements.receipt import INTENT_FIELDS, ROLES, STATEMENT_TYPE, Message, Subject, input_field
@@ -70,9 +71,9 @@ class CanonicalRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
             **{input_field(i): msgspec.to_builtins(message) for i, message in enumerate(self.messages)},
         }
 
-    def digest(self, request_id: bytes) -> str:
-        """How receipts name it (64 hex digits)."""
-        return hashlib.sha256(_DOMAIN + request_id + canonical(self)).hexdigest()
+    def digest(self, issuer: bytes, request_id: bytes, salt: bytes) -> str:
+        """How receipts name it (64 hex digits): salted, so that a receipt that shows it does not tell the prompt."""
+        return hashlib.sha256(_DOMAIN + issuer + request_id + salt + canonical(self)).hexdigest()
 
 
 class IntentName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,6 +85,7 @@ class IntentName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class _Predicate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     id: str
+    salt: str
     request: CanonicalRequest
     nonce: str | msgspec.UnsetType = msgspec.UNSET
     intent: IntentName | msgspec.UnsetType = msgspec.UNSET
@@ -102,6 +104,7 @@ class Issued(msgspec.Struct, frozen=True):
     envelope: Envelope
     issuer: str
     id: str
+    salt: str
     request: CanonicalRequest
     nonce: bytes | None
     intent: IntentName | None
@@ -109,24 +112,29 @@ class Issued(msgspec.Struct, frozen=True):
     @property
     def name(self) -> dict[str, str]:
         """Field ``request`` of a receipt that answers this."""
-        return {"id": self.id, "sha256": self.request.digest(bytes.fromhex(self.id))}
+        parts = (bytes.fromhex(part) for part in (self.issuer, self.id, self.salt))
+        return {"id": self.id, "sha256": self.request.digest(*parts)}
 
 
 def issue(
     request_id: bytes,
+    salt: bytes,
     request: CanonicalRequest,
     signer: Signer,
     nonce: bytes | None = None,
     intent: IntentName | None = None,
 ) -> Envelope:
-    """Sign a request. Raises FormatError for one that no reader would accept."""
+    """Sign a request; id and salt are 16 bytes. Raises FormatError for one that no reader would accept."""
     predicate = _Predicate(
         id=request_id.hex(),
+        salt=salt.hex(),
         request=request,
         nonce=msgspec.UNSET if nonce is None else nonce.hex(),
         intent=msgspec.UNSET if intent is None else intent,
     )
-    subject = Subject(name=f"verity:request:{predicate.id}", digest={"sha256": request.digest(request_id)})
+    subject = Subject(
+        name=f"verity:request:{predicate.id}", digest={"sha256": request.digest(signer.public, request_id, salt)}
+    )
     statement = _Statement(type_=STATEMENT_TYPE, predicateType=REQUEST, predicate=predicate, subject=[subject])
     envelope = seal(canonical(statement), signer)
     read_request(envelope)
@@ -143,8 +151,10 @@ def read_request(source: bytes | Envelope) -> Issued:
     if statement.type_ != STATEMENT_TYPE or statement.predicateType != REQUEST:
         raise FormatError("this is not a request", "`verity nonce` makes one")
     request_id = decode_hex(predicate.id, ID_BYTES, "request's id")
+    salt = decode_hex(predicate.salt, SALT_BYTES, "request's salt")
     _check(predicate.request)
-    expected = Subject(f"verity:request:{predicate.id}", {"sha256": predicate.request.digest(request_id)})
+    digest = predicate.request.digest(bytes.fromhex(issuer), request_id, salt)
+    expected = Subject(f"verity:request:{predicate.id}", {"sha256": digest})
     if statement.subject != [expected]:
         raise FormatError("the request's subject is not the digest of what it asks for")
     nonce, intent = predicate.nonce, predicate.intent
@@ -159,6 +169,7 @@ def read_request(source: bytes | Envelope) -> Issued:
         envelope=envelope,
         issuer=issuer,
         id=predicate.id,
+        salt=predicate.salt,
         request=predicate.request,
         nonce=bytes.fromhex(nonce) if isinstance(nonce, str) else None,
         intent=intent if isinstance(intent, IntentName) else None,
@@ -171,8 +182,10 @@ def _check(request: CanonicalRequest) -> None:
         raise FormatError("the request asks for adapters, tools or several answers, which this version does not have")
     if not 0 < request.context_size < 1 << 31 or not 0 < request.max_tokens < 1 << 31:
         raise FormatError("the request's context size or number of tokens is out of range")
-    if not TIME.fullmatch(request.clock):
-        raise FormatError("the request's clock is not a time in UTC (RFC 3339)")
+    try:
+        datetime.datetime.fromisoformat(request.clock if TIME.fullmatch(request.clock) else "")
+    except ValueError as error:
+        raise FormatError("the request's clock is not a time in UTC (RFC 3339)") from error
     if {SAMPLING + name for name in request.sampling} != {f for f in INTENT_FIELDS if f.startswith(SAMPLING)}:
         raise FormatError("the request does not name every sampling parameter, or others")
     if not 0 < len(request.messages) <= MAX_MESSAGES:

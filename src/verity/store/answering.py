@@ -8,11 +8,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from verity.errors import StoreError
 from verity.store.home import guarded
+
+_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
 class Answering:
@@ -21,15 +24,18 @@ class Answering:
     def __init__(self, home: Path) -> None:
         self._folder = home / "answering"
 
-    def hold(self, receipt_id: str) -> Hold:
-        """Take the receipt's lock. Raises StoreError when another process has it."""
+    def hold(self, receipt_id: str, *, new: bool = False) -> Hold:
+        """Take the receipt's lock. Raises StoreError when another process has it; a ``new`` receipt's is waited for,
+        for only a process that looks for leftovers can have it, for a moment."""
+        if not _ID.fullmatch(receipt_id):  # it names a file, and a restored database may hold anything
+            raise StoreError(f"{receipt_id[:80]!r} is no receipt's id", "the database is damaged: use another backup")
         with guarded(self._folder):
             self._folder.mkdir(mode=0o700, exist_ok=True)
             while True:
                 path = self._folder / receipt_id
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                 try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if new else fcntl.LOCK_NB))
                     # Whoever held it before may have removed the file: a lock on that is nobody's.
                     with contextlib.suppress(FileNotFoundError):
                         if os.path.samestat(os.fstat(descriptor), path.stat()):

@@ -122,6 +122,7 @@ class Blobs:
                 os.replace(temporary, path)
                 sync_folder(path.parent)
                 sync_folder(self.folder)
+                sync_folder(self.folder.parent)
             return self._record(path, measured)
 
     def open(self, digest: str) -> Blob:

@@ -76,6 +76,7 @@ class _Part:
         """Forget what is here; what follows is of the version ``validator``, ``total`` bytes long."""
         self.file.truncate(0)
         self.file.seek(0)
+        os.fsync(self.file.fileno())  # first: never bytes of one version under the validator of another
         self.size, self.validator, self.total = 0, validator, total
         notes = {"validator": validator, "total": total}
         write_atomically(self.notes_path, json.dumps(notes).encode())

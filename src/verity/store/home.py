@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -37,13 +38,19 @@ def locate(path: str | os.PathLike[str] | None = None) -> Path:
     """Return the home folder, made if missing. Raises StoreError when it cannot be made or written to."""
     home = find(path)
     with guarded(home):
+        missing = [folder for folder in (home, *home.parents) if not folder.exists()]
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in missing:
+            with contextlib.suppress(PermissionError):  # one may make a folder where one may not read
+                sync_folder(folder.parent)
     if not os.access(home, os.W_OK | os.X_OK):
         raise StoreError(f"the home folder {home} cannot be written to", _HINT)
     return home
 
 
 _HINT = "make it writable, or point VERITY_HOME (or --home) at a folder that is"
+_NO_ROOM = "make room on the disk and try again: what was there before is as it was"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
@@ -52,7 +59,8 @@ def guarded(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(f"{path}: {error.strerror or error}", _HINT) from error
+        hint = _NO_ROOM if error.errno in _FULL else _HINT
+        raise StoreError(f"{path}: {error.strerror or error}", hint) from error
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o600, *, replace: bool = True) -> None:

@@ -91,7 +91,7 @@ class Fields:
     def member(self, name: str) -> Any:
         """A field's value, or with ``field/member`` one member of it. Raises Withheld, FormatError."""
         field, _, member = name.rpartition("/")
-        if name in (*self._opened, *self.withheld) or field not in (*self._opened, *self.withheld):
+        if field not in (*self._opened, *self.withheld):
             return self.value(name)
         value = self.value(field)
         if not isinstance(value, dict) or member not in value:

@@ -82,10 +82,14 @@ def _check_seed_fields(disclosure: Disclosure) -> None:
 
 
 def _check_apart(disclosure: Disclosure) -> None:
-    """spec/receipt.md, Disclosure, rule 2: a result must not change or add to what the intent asked for."""
+    """spec/receipt.md, Disclosure, rule 2: a result must not change or add to what the intent asked for, and
+    no field be taken for a member of another."""
     intent, result = ({line.field for line in part} for part in (disclosure.intent, disclosure.result))
     inputs = {name for name in intent | result if name.startswith(INPUT_PREFIX)}
     misplaced = intent & result | intent & RESULT_FIELDS | result & (INTENT_FIELDS | inputs)
+    shadows = {name for name in intent | result if name.rpartition("/")[0] in intent | result}
+    if shadows:  # a reader of `context/size` must not be shown a field in the place of the member
+        raise FormatError(f"the field {min(shadows)!r} is named like a member of another field")
     if misplaced:
         raise FormatError(f"the field {min(misplaced)!r} stands in the wrong part, or in both")
     if inputs != {input_field(index) for index in range(len(inputs))}:

@@ -66,7 +66,11 @@ def prompt(fields: Fields, expected: Expected) -> Check:
         return Check("prompt", "not made", "No prompt was given to compare with.")
     messages = [(m.role, m.content) for m in fields.messages()]
     wanted = [("system", expected.system)] if expected.system is not None else []
-    wanted += [("user", expected.prompt)] if expected.prompt is not None else messages[len(wanted) :]
+    if expected.prompt is None:
+        found = messages[:1] == wanted
+        sentence = "is the one given; the others were not compared" if found else "is another than the one given"
+        return Check("prompt", "passed" if found else "failed", f"The system message {sentence}.")
+    wanted.append(("user", expected.prompt))
     if messages == wanted:
         return Check("prompt", "passed", "The prompt is the one given, and there is no other message.")
     if messages[-1:] == wanted[-1:]:
@@ -78,13 +82,13 @@ def prompt(fields: Fields, expected: Expected) -> Check:
 def request(fields: Fields, known: Issued | None, carried: Issued | None) -> Check:
     """Step 12. Every field that the request fixes must stand in the receipt as the request has it.
 
-    ``known`` is the caller's, or one by an issuer whom the policy trusts; ``carried`` came with the bundle.
+    ``known`` is by the caller, or by an issuer whom the policy trusts; ``carried`` is by anybody.
     """
     name = "request"
     if known is None:
         if carried is None:
             return Check(name, "not made", "No request was given to compare with.")
-        unknown = f"The bundle carries a request of the issuer {carried.issuer[:16]}…, whom the policy does not list."
+        unknown = f"The request is by {carried.issuer[:16]}…, neither you nor an issuer whom the policy lists."
         return Check(name, "not made", unknown, {"issuer": carried.issuer})
     if fields.value("request") != known.name:
         return Check(name, "failed", "The receipt does not say that it answers this request.")
@@ -99,8 +103,11 @@ def request(fields: Fields, known: Issued | None, carried: Issued | None) -> Che
     return Check(name, "passed", sentence, {"issuer": known.issuer, "id": known.id})
 
 
-def nonce(fields: Fields, expected: str | None) -> Check:
-    """Step 13. Raises UsageError for a nonce of the wrong form."""
+def nonce(fields: Fields, expected: set[str]) -> Check:
+    """Step 13. All that are expected (hex), the caller's and the request's, must be the one.
+
+    Raises UsageError for a nonce of the wrong form.
+    """
     said = fields.read("nonce", Nonce)
     choice = fields.read("choice", Choice)
     if not 0 <= choice.index < choice.of <= MAX_CHOICES:
@@ -109,9 +116,9 @@ def nonce(fields: Fields, expected: str | None) -> Check:
     if seed != fields.read("seed", str):
         return Check("nonce", "failed", "The seed does not follow from the nonce.")
     answers = f" This is answer {choice.index} of {choice.of} to one request." if choice.of > 1 else ""
-    if expected is None:
+    if not expected:
         return Check("nonce", "passed", f"The seed follows from the nonce in the disclosure.{answers}")
-    if said.hex != expected:
+    if {said.hex} != expected:
         return Check("nonce", "failed", "The nonce is not the one given.")
     return Check("nonce", "passed", f"The seed follows from the nonce that was given.{answers}")
 

@@ -103,7 +103,7 @@ def compare(kept: str, shown: str, device: str, proof: Consistency | None = None
         check_consistency(first.size, second.size, first.root, second.root, path)
     except ProofError as error:
         return Check(name, "failed", f"The log does not go on from the one that you kept: {error}.", evidence)
-    sentence = f"The log only grew since the checkpoint of {first.size} entries that you kept."
+    sentence = f"The log only grew: the head of {first.size} entries is a beginning of the one of {second.size}."
     return Check(name, "passed", sentence, evidence)
 
 

@@ -61,7 +61,7 @@ class _Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Require(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    checks: list[str] = msgspec.field(default_factory=lambda: list(DEFAULT_CHECKS))
+    checks: list[str] | None = None
 
 
 class _Accept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,7 +85,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise UsageError(f"the policy trusts an unknown release: {name}", "name its digest under `models`")
         if odd := sorted(set(self.accept.finishes) - set(FINISHES)):
             raise UsageError(f"the policy accepts an unknown finish: {odd[0]}", f"known: {', '.join(FINISHES)}")
-        unknown = sorted(set(self.require.checks) - set(CHECKS))
+        unknown = sorted(set(self.require.checks or ()) - set(CHECKS))
         if unknown:
             raise UsageError(f"the policy requires an unknown check: {unknown[0]}", f"known: {', '.join(CHECKS)}")
 
@@ -105,16 +105,20 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "logged": self.trust.origins,
             "consistent": expected.checkpoint is not None,
             "model": self.models or expected.model,
-            "request": expected.request,
+            "request": expected.request or self.trust.issuers,
             "intent-first": expected.request is not None and expected.request.intent,
             "prompt": expected.prompt is not None or expected.system is not None,
-            "nonce": expected.nonce or expected.request,
+            "nonce": expected.nonce or expected.request or self.trust.issuers,
+            "seed-origin": expected.request is not None and replay,  # a request is made to leave nothing to choose
             "pinned": self.pin,
             "numerics": self.accept.numerics,
             "finish": self.accept.finishes,
         }
-        wanted = {*self.require.checks, *(name for name, value in named.items() if value)}
-        return [name for name in CHECKS if name in wanted and (replay or not name.startswith("replayed"))]
+        asked = self.require.checks
+        if asked is None:  # what is required by default goes without a replay when none is made; a policy's word stands
+            asked = [name for name in DEFAULT_CHECKS if replay or name != "replayed-exact"]
+        wanted = {*asked, *(name for name, value in named.items() if value)}
+        return [name for name in CHECKS if name in wanted]
 
 
 def _released() -> dict[str, str]:
@@ -125,7 +129,8 @@ class Expected(msgspec.Struct, frozen=True):
     """What the caller names beside the policy; where both name something, both must hold.
 
     ``device`` is a key (64 hex digits), ``model`` a BLAKE3 or SHA-256 digest, ``nonce`` lower-case hex, ``request`` one
-    that the caller issued, ``checkpoint`` a signed head that the caller kept.
+    that the caller names and ``issuer`` the key under which the caller issues, ``checkpoint`` a signed head that the
+    caller kept.
     """
 
     device: str | None = None
@@ -134,6 +139,7 @@ class Expected(msgspec.Struct, frozen=True):
     system: str | None = None
     nonce: str | None = None
     request: Issued | None = None
+    issuer: str | None = None
     checkpoint: str | None = None
 
 

@@ -56,13 +56,13 @@ def verify(bundle: Bundle, policy: Policy, expected: Expected, replayer: Replaye
     checks.append(_try("logged", lambda: logged.in_the_log(bundle, intent, result, device, policy)))
     checks.append(_try("consistent", lambda: logged.consistent(bundle, device, expected.checkpoint)))
     checks.append(_try("intent", lambda: logged.intent_before_result(bundle, intent, result)))
-    carried = _carried(bundle)
-    known = expected.request or (carried if carried and carried.issuer in policy.trust.issuers else None)
+    carried = expected.request or _carried(bundle)
+    known = carried if carried is not None and carried.issuer in {*policy.trust.issuers, expected.issuer} else None
     checks.append(_try("intent-first", lambda: logged.intent_first(bundle, intent, known.intent if known else None)))
     opened = content.open_fields(bundle, intent, result)
     checks.append(opened.check)
     checks += _content_checks(opened, policy, expected, known, carried)
-    checks += _replay_checks(opened, policy, expected, known, checks, replayer)
+    checks += _replay_checks(opened, policy, expected, known, device, checks, replayer)
     required = policy.required(expected, replay=replayer is not None)
     for name in required:
         if all(c.name != name for c in checks):
@@ -83,6 +83,7 @@ def _replay_checks(
     policy: Policy,
     expected: Expected,
     known: Issued | None,
+    device: str,
     before: list[Check],
     replayer: Replayer | None,
 ) -> list[Check]:
@@ -92,8 +93,8 @@ def _replay_checks(
         origin = _not_made(NAME, _NOT_OPENED)
     else:
         replayed = _replayed(opened, replayer)
-        request = next(check.status for check in before if check.name == "request")
-        origin = _try(NAME, lambda: seed_origin(opened.fields, policy, expected, known, request, replayed.status))
+        said = {check.name: check.status for check in (*before, replayed)}
+        origin = _try(NAME, lambda: seed_origin(opened.fields, policy, expected, known, device, said))
     return [replayed, _not_made("replayed-statistical", "this version has no statistical check"), origin]
 
 
@@ -126,14 +127,14 @@ def _content_checks(
 ) -> list[Check]:
     """Steps 8 to 15: what the disclosed fields say. Without a disclosure that holds they say nothing."""
     fields = opened.fields
-    nonce = known.nonce.hex() if known is not None and known.nonce is not None else expected.nonce
+    nonces = {n for n in (expected.nonce, known.nonce.hex() if known and known.nonce else None) if n is not None}
     steps: list[tuple[str, Callable[[], Check]]] = [
         ("output", lambda: content.output(fields, opened.tokens)),
         ("engine", lambda: expectations.engine(fields)),
         ("model", lambda: expectations.model(fields, policy, expected.model)),
         ("prompt", lambda: expectations.prompt(fields, expected)),
         ("request", lambda: expectations.request(fields, known, carried)),
-        ("nonce", lambda: expectations.nonce(fields, nonce)),
+        ("nonce", lambda: expectations.nonce(fields, nonces)),
         ("pinned", lambda: expectations.pinned(fields, policy)),
         ("numerics", lambda: expectations.numerics(fields, policy)),
         ("finish", lambda: expectations.finish(fields, policy)),

@@ -1,0 +1,288 @@
+"""The commands that write something durable, each as a scenario: what there is before, the command, and what its effect
+is. An effect is there wholly or not at all; ``done`` looks at it, and fails when it is there by half."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from crasher import Crasher
+from device_state import OPEN, PROMISED, assert_bundle, holds_bytes, look, open_node, receipts_in, state_of
+from version_1 import make_version_1, version_of
+
+from verity.backup import restore
+from verity.engines.scripted import ScriptedEngine
+from verity.store.bundles import read_bundle, read_request, read_signed_intent
+from verity.store.database import MIGRATIONS
+
+MODEL = b"GGUF" + b"".join(n.to_bytes(4, "big") for n in range(300_000))
+PROMPT = "Tell me of the quick brown fox"
+ASK = ("--model", "scripted", "--max-tokens", "3")
+SCRIPT = ScriptedEngine().model["blake3"]
+
+
+class World(NamedTuple):
+    """A folder with a device's home and files beside it; ``facts`` are what the preparation found out."""
+
+    folder: Path
+    facts: dict[str, Any]
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    def file(self, name: str) -> Path:
+        return self.folder / name
+
+    def copy_to(self, folder: Path) -> World:
+        shutil.copytree(self.folder, folder)
+        return World(folder, self.facts)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """``ask_between``: after the crash the next answer is asked for before the command is given again. ``instead``:
+    what the hint says to do when the command is refused because it had its effect already."""
+
+    name: str
+    does: str
+    prepare: Callable[[World, Crasher], None]
+    arguments: Callable[[World], list[str]]
+    done: Callable[[World], bool]
+    ask_between: bool = True
+    slow: bool = False
+    instead: Callable[[World], list[str]] | None = None
+
+
+# --- what there is before ---------------------------------------------------------------------------------------------
+
+
+def nothing(world: World, crasher: Crasher) -> None:
+    """No home."""
+
+
+def device(world: World, crasher: Crasher) -> None:
+    """A device with its numerics declared and one answer, whose bundle was saved."""
+    with open_node(world.home) as node:
+        answer = node.ask(PROMPT, temperature=0.0, max_tokens=6)
+        answer.save(world.file("kept.verity.json"))
+        world.facts.update(receipt=answer.receipt, checkpoint=node.log.checkpoint(), key=node.key.id)
+
+
+def orphan(world: World, crasher: Crasher) -> None:
+    """… and an intent whose process died."""
+    device(world, crasher)
+    died = crasher.run("ask", "Why?", *ASK, home=world.home, point="recorder.begin/commit/after")
+    assert died.code == 137
+    world.facts["orphans"] = receipts_in(world.home, OPEN)
+
+
+def _given(*steps: Callable[[World], list[str]]) -> Callable[[World, Crasher], None]:
+    """A device to which these commands were given."""
+
+    def prepare(world: World, crasher: Crasher) -> None:
+        device(world, crasher)
+        for step in steps:
+            ended = crasher.run(*step(world), home=world.home)
+            assert ended.code == 0, ended.stderr
+        world.facts["promised"] = receipts_in(world.home, PROMISED)
+
+    return prepare
+
+
+def with_model(world: World, crasher: Crasher) -> None:
+    """A device and a model file beside it, and in a package."""
+    device(world, crasher)
+    world.file("small-model.gguf").write_bytes(MODEL)
+    info = "small_model-1.0.dist-info"
+    with zipfile.ZipFile(world.file("small_model-1.0-py3-none-any.whl"), "w") as wheel:
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: small_model\nVersion: 1.0\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+        wheel.writestr("small_model/small-model.gguf", MODEL)
+
+
+def version_1(world: World, crasher: Crasher) -> None:
+    """A device of schema 1, with an intent whose process died."""
+    orphan(world, crasher)
+    make_version_1(world.home)
+
+
+# --- the commands -----------------------------------------------------------------------------------------------------
+
+
+def _ask(world: World) -> list[str]:
+    return ["ask", "Why?", *ASK, "--save", str(world.file("new.verity.json")), "--json"]
+
+
+def _issue(world: World) -> list[str]:
+    late = ["--late", "--save", str(world.file("late.request.json"))]
+    return ["nonce", "Why?", "--model", SCRIPT, "--max-tokens", "3", *late, "--json"]
+
+
+def _promise(world: World) -> list[str]:
+    request, save = world.file("late.request.json"), world.file("new.intent.json")
+    return ["ask", "--request", str(request), "--model", "scripted", "--save", str(save), "--json"]
+
+
+def _reveal(world: World) -> list[str]:
+    intent, request = str(world.file("new.intent.json")), str(world.file("late.request.json"))
+    save = str(world.file("full.request.json"))
+    return ["nonce", "--reveal", intent, "--request", request, "--key", world.facts["key"], "--save", save, "--json"]
+
+
+def _resume(world: World) -> list[str]:
+    request, save = world.file("full.request.json"), world.file("new.verity.json")
+    return ["ask", "--request", str(request), "--model", "scripted", "--save", str(save), "--json"]
+
+
+def _export(world: World) -> list[str]:
+    return ["export", world.facts["promised"][0], "--everything", "--save", str(world.file("new.verity.json"))]
+
+
+def _forget(world: World) -> list[str]:
+    return ["forget", world.facts["receipt"], "--yes", "--json"]
+
+
+def _backup(world: World) -> list[str]:
+    world.file("elsewhere").mkdir(exist_ok=True)
+    return ["backup", str(world.file("elsewhere") / "new.backup"), "--json"]
+
+
+def _backup_encrypted(world: World) -> list[str]:
+    world.file("passphrase").write_text("correct horse")
+    return [*_backup(world), "--passphrase-file", str(world.file("passphrase"))]
+
+
+def _other_name(backup: list[str]) -> list[str]:
+    """The same backup once more: what is there is never overwritten."""
+    return [backup[0], backup[1] + "-2", *backup[2:]]
+
+
+def _restore(world: World) -> list[str]:
+    return ["restore", str(world.file("elsewhere") / "new.backup"), "--home", str(world.file("restored")), "--json"]
+
+
+# --- their effects ----------------------------------------------------------------------------------------------------
+
+
+def _saved(world: World) -> bool:
+    path = world.file("new.verity.json")
+    if path.exists():
+        assert_bundle(read_bundle(path), world.home)
+    return path.exists()
+
+
+def _request_saved(name: str) -> Callable[[World], bool]:
+    def done(world: World) -> bool:
+        path = world.file(name)
+        return path.exists() and read_request(path).issuer == world.facts["key"]
+
+    return done
+
+
+def _promised(world: World) -> bool:
+    path = world.file("new.intent.json")
+    if path.exists():
+        with open_node(world.home) as node:
+            intent = node.issuer._checked(read_signed_intent(path), node.key.id)
+            assert node.exporter.receipts.get(intent.id).state == PROMISED
+    return path.exists()
+
+
+def _pulled(world: World) -> bool:
+    with open_node(world.home) as node:
+        for model in node.blobs.models():
+            assert node.blobs.check(model.blake3).sha256 == hashlib.sha256(MODEL).hexdigest()
+            return True
+    return False
+
+
+def _forgotten(world: World) -> bool:
+    """Its row says so, and the prompt stands in no file any more. Before, it is whole."""
+    if state_of(world.home, world.facts["receipt"]) != "forgotten":
+        assert_bundle(read_bundle(world.file("kept.verity.json")), world.home)
+        return False
+    return holds_bytes(world.home, PROMPT.encode()) == []
+
+
+def _compacted(world: World) -> bool:
+    with open_node(world.home) as node:
+        kept = node.exporter.receipts.get(world.facts["receipt"])
+        assert kept.result_position is not None
+        envelopes = [node.log.entry(p).envelope for p in (kept.intent_position, kept.result_position)]
+    assert envelopes[0] is envelopes[1] is None or None not in envelopes
+    return envelopes[0] is None
+
+
+def _backed_up(passphrase: str | None = None) -> Callable[[World], bool]:
+    def done(world: World) -> bool:
+        path = world.file("elsewhere") / "new.backup"
+        if path.exists():
+            with tempfile.TemporaryDirectory() as folder:
+                restore(path, Path(folder) / "home", passphrase)
+                look(Path(folder) / "home")
+                assert_bundle(read_bundle(world.file("kept.verity.json")), Path(folder) / "home")
+        if passphrase is not None:  # what stands beside an encrypted backup must not be the key and the prompts
+            assert holds_bytes(world.file("elsewhere"), b"PRIVATE KEY") == []
+            assert holds_bytes(world.file("elsewhere"), PROMPT.encode()) == []
+        return path.exists()
+
+    return done
+
+
+def _restored(world: World) -> bool:
+    home = world.file("restored")
+    if not home.exists():
+        return False
+    with open_node(home) as node:
+        assert node.key.id == world.facts["key"]
+        assert node.log.epoch > 0
+    look(home)
+    assert_bundle(read_bundle(world.file("kept.verity.json")), home)
+    return True
+
+
+def _migrated(world: World) -> bool:
+    version = version_of(world.home)
+    assert version in (1, len(MIGRATIONS))
+    return version == len(MIGRATIONS)
+
+
+_URL = "url"
+SCENARIOS = (
+    Scenario("first-ask", "the first `ask` of a new device: home, key, database, numerics", nothing, _ask, _saved),
+    Scenario("ask", "`ask --save`", device, _ask, _saved),
+    Scenario("ask-orphan", "`ask --save` that first closes the intent of a process that died", orphan, _ask, _saved),
+    Scenario("issue", "`nonce --late`", device, _issue, _request_saved("late.request.json")),
+    Scenario("promise", "`ask --request` for a request without its nonce", _given(_issue), _promise, _promised),
+    Scenario("reveal", "`nonce --reveal`", _given(_issue, _promise), _reveal, _request_saved("full.request.json")),
+    Scenario(
+        "resume", "`ask --request` with the late nonce", _given(_issue, _promise, _reveal), _resume, _saved,
+        instead=_export,
+    ),
+    Scenario("pull", "`pull FILE`", with_model, lambda w: ["pull", str(w.file("small-model.gguf")), "--json"], _pulled),
+    Scenario("download", "`pull https://…`", device, lambda w: ["pull", w.facts[_URL], "--json"], _pulled),
+    Scenario(
+        "package", "`pull pypi:…`", with_model, lambda _: ["pull", "pypi:small-model==1.0", "--json"], _pulled,
+        slow=True,
+    ),
+    Scenario("forget", "`forget`", device, _forget, _forgotten),
+    Scenario("compact", "`log compact`", _given(_forget), lambda _: ["log", "compact", "--json"], _compacted),
+    Scenario("backup", "`backup`", device, _backup, _backed_up(), instead=lambda world: _other_name(_backup(world))),
+    Scenario(
+        "encrypted", "`backup` with a passphrase", device, _backup_encrypted, _backed_up("correct horse"), slow=True,
+        instead=lambda world: _other_name(_backup_encrypted(world)),
+    ),
+    Scenario("restore", "`restore`", _given(_backup), _restore, _restored, ask_between=False),
+    Scenario(
+        "migrate", "the first command after an update, from schema 1", version_1,
+        lambda _: ["log", "check", "--json"], _migrated,
+    ),
+)  # fmt: skip
