@@ -63,7 +63,7 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
 
 
 def hold(path: Path) -> int:
-    """Lock a file or folder, waiting for who has it. Returns the descriptor to close when it is done. Raises OSError."""
+    """Lock a file or folder; waits for who has it. Returns the descriptor to close afterwards. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     return descriptor
