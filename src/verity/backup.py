@@ -153,7 +153,7 @@ def _check_database(path: Path) -> None:
             schema = "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name"
             known = version > len(MIGRATIONS) or given.execute(schema).fetchall() == own.execute(schema).fetchall()
             sound = known and given.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok"
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeError) as error:
         raise FormatError(f"the backup's database is damaged: {error}", "use another backup") from error
     if not sound:
         raise FormatError("the backup's database is damaged, or not one of Verity's", "use another backup")

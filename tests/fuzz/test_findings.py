@@ -141,6 +141,9 @@ def test_a_passphrase_may_not_take_all_memory() -> None:
         pytest.param(lambda: database("PRAGMA user_version = 0"), id="of no version"),
         pytest.param(lambda: damaged(files._parts()[DATABASE_FILE], 3 * 4096, bytes(4096)), id="an empty page"),
         pytest.param(lambda: files._parts()[DATABASE_FILE][:5000], id="cut off"),
+        pytest.param(
+            lambda: files._parts()[DATABASE_FILE].replace(b"CREATE TABLE", b"CREATE TA\xf3LE"), id="not UTF-8"
+        ),
     ],
 )
 def test_a_strangers_database_is_refused_before_it_is_used(data: Any) -> None:
