@@ -126,6 +126,8 @@ def _new_epoch(stage: Path, notes: Notes) -> str:
         with database.snapshot() as connection:
             last = latest_epoch(connection)
             old = Rows(connection, last).head(f"verity/{key.id}/{last}", key.public)
+        if (notes.origin, notes.size) != (f"verity/{key.id}/{last}", old.size):
+            raise FormatError("the backup's log is not the one that its notes name", "do not trust this file")
         # Two restores of one backup must not open one epoch: the clock's milliseconds tell them apart.
         log = DeviceLog(database, key, max(last + 1, time.time_ns() // 1_000_000))
         fields: dict[str, Any] = {
@@ -146,7 +148,9 @@ def _new_epoch(stage: Path, notes: Notes) -> str:
 def _check_database(path: Path) -> None:
     """Nothing runs on a stranger's database before it has the very tables that Verity makes, and no trigger or view."""
     try:
-        with contextlib.closing(sqlite3.connect(path)) as given, contextlib.closing(sqlite3.connect(":memory:")) as own:
+        # Immutable: nothing is written beside it, so a disk that is full is not taken for a damaged backup.
+        given_to_read = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+        with contextlib.closing(given_to_read) as given, contextlib.closing(sqlite3.connect(":memory:")) as own:
             version = given.execute("PRAGMA user_version").fetchone()[0]
             for script in MIGRATIONS[: max(version, 0)]:
                 own.executescript(script)

@@ -80,9 +80,10 @@ class Loader:
         try:
             name, found = self._blobs.resolve(model)
         except ModelNotFound:
-            if model != catalogue.DEFAULT:
+            known = catalogue.find(model)
+            if known is None or known.name != catalogue.DEFAULT:
                 raise
-            found = pull(model, self._blobs, progress=self._progress)
+            found = pull(known.name, self._blobs, progress=self._progress)
             name = found.name
         return {"name": name, "blake3": found.blake3, "sha256": found.sha256, "size": found.size}
 

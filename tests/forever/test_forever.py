@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from make_bundles import held
 
 import verity
 from verity.node import Node
@@ -29,8 +30,7 @@ each = pytest.mark.parametrize(("folder", "name", "case"), CASES, ids=[f"{f.name
 
 
 def verify(folder: Path, name: str, case: dict[str, Any], **options: Any) -> dict[str, str]:
-    held = {k: folder / v if k == "request" else v for k, v in case["verify"].items()}
-    report = verity.verify(folder / f"{name}.verity.json", **held, **options)
+    report = verity.verify(folder / f"{name}.verity.json", **held(folder, case["verify"]), **options)
     return {check.name: check.status for check in report.checks}
 
 

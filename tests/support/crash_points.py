@@ -216,6 +216,8 @@ POINTS = {
         "backup.extract/fsync",
         "backup.extract/create#2",
         "backup.extract/fsync#2",
+        "backup.check_database/close",
+        "backup.check_database/close#2",
         "database.open/journal-mode",
         "recorder.declare/commit",
         "database.close/close",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 
@@ -22,3 +23,11 @@ def _state(folder: Path) -> tuple[str, int]:
     except OSError:
         return "X", 0
     return fields[0], int(fields[2])
+
+
+def ends(group: int) -> bool:
+    """Whether nothing of the group is left, within a few seconds: a kill takes effect when the kernel comes to it."""
+    deadline = time.monotonic() + 10
+    while left_of(group) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not left_of(group)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from gguf import tiny
 from hostile import Device
-from processes import left_of
+from processes import ends
 
 import verity
 from verity.engines.templates import CHATML
@@ -42,4 +42,4 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
     monkeypatch.setattr("verity.replayer.subprocess.Popen", watched)
     yield processes
-    assert [left_of(process) for process in processes] == [[]] * len(processes)
+    assert all(ends(process) for process in processes)

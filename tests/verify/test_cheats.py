@@ -87,7 +87,7 @@ def test_another_model_is_refused(model_node: Node, model_path: Path, tmp_path: 
     bundle = forge(model_node, intent=claim_other)
     expected = verify(bundle, model_node, model=model_node.load().model["blake3"], replay=False)
     assert [c.name for c in expected.failed] == ["model"]
-    replayed = verify(bundle, model_node).check("replayed-exact")
+    replayed = verify(bundle, model_node, model=pulled.blake3).check("replayed-exact")
     assert replayed.status == "not made"
     assert "numerics differ" in replayed.sentence  # the fingerprint is of the claimed model, so it cannot agree
 

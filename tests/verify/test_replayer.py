@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from forger import forge
-from processes import left_of
+from processes import ends
 
 import verity
 from verity.engines.numerics import Numerics
@@ -169,7 +169,7 @@ def test_a_child_that_was_taken_over(
     assert why in told
     assert len(told) <= 1000
     assert set(seen) <= {"measuring numerics"}
-    assert left_of(started[0].pid) == []
+    assert ends(started[0].pid)
 
 
 @pytest.mark.model

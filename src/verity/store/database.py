@@ -7,13 +7,13 @@ that two processes of one device take turns; that is what keeps the log from for
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 from verity.errors import StoreError
+from verity.store import locks
 
 _SCHEMA = """
 CREATE TABLE blobs (
@@ -99,7 +99,7 @@ class Database:
     def open(cls, home: Path) -> Database:
         """Open (and create or migrate) ``home/verity.db``. Raises StoreError when it cannot be used."""
         path = home / DATABASE_FILE
-        with _guarded(path), _one_at_a_time(home):
+        with _guarded(path), locks.one_at_a_time(home):  # SQLite's change to WAL does not wait: `database is locked`
             _create(path)
             connection = sqlite3.connect(path, isolation_level=None, timeout=30.0)
             database = cls(connection, path)
@@ -191,17 +191,6 @@ def _create(path: Path) -> None:
     that SQLite holds for this process's other connections (https://www.sqlite.org/howtocorrupt.html, section 2.2)."""
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-
-
-@contextlib.contextmanager
-def _one_at_a_time(home: Path) -> Iterator[None]:
-    """Openings wait for each other: SQLite's change to WAL does not wait, it fails with `database is locked`."""
-    descriptor = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -52,8 +52,18 @@ def _locked(folder: Path, how: int) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Whoever else asks for the same folder waits until the block is over. Raises OSError."""
+    descriptor = hold(folder)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def hold(path: Path) -> int:
-    """Lock a new file or folder as being filled. Returns the descriptor to close when it is done. Raises OSError."""
+    """Lock a file or folder; waits for who has it. Returns the descriptor to close afterwards. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     return descriptor

@@ -8,7 +8,6 @@ holds.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
@@ -24,7 +23,7 @@ def staging(parent: Path, prefix: str) -> Iterator[Path]:
 
     Raises OSError. The lock is on the folder around it, for a database that is opened in it locks its own folder.
     """
-    with _alone(parent):  # a folder is never seen before it is locked
+    with locks.one_at_a_time(parent):  # a folder is never seen before it is locked
         for left in parent.glob(f"{prefix}*"):
             _remove_abandoned(left)
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
@@ -36,16 +35,6 @@ def staging(parent: Path, prefix: str) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
-
-
-@contextlib.contextmanager
-def _alone(parent: Path) -> Iterator[None]:
-    descriptor = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _remove_abandoned(folder: Path) -> None:

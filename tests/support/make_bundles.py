@@ -1,4 +1,4 @@
-"""Make one bundle of each kind: `python tests/forever/make_bundles.py FOLDER`, once per format.
+"""Make one bundle of each kind: `python tests/support/make_bundles.py tests/forever/vN`, once per format.
 
 What is here already is never written again: these files stand for bundles that people keep. A new format gets a new
 folder beside the old ones (``v1``, ``v2`` …), and all of them must verify for ever.
@@ -12,6 +12,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 import verity
 from verity.backup import restore
@@ -131,18 +133,25 @@ def scripted(_device: Node, _verifier: Node, folder: Path) -> dict[str, Any]:
         return {"bundle": fake.ask(PROMPT).bundle}
 
 
+def held(folder: Path, made: dict[str, Any]) -> dict[str, Any]:
+    """What a verifier gives to ``verity.verify``: whoever issued the request is named in a policy."""
+    options = {k: folder / v if k == "request" else v for k, v in made.items() if k != "issuer"}
+    if "issuer" in made:
+        options["policy"] = msgspec.convert({"trust": {"issuers": [made["issuer"]]}}, verity.Policy)
+    return options
+
+
 def write(folder: Path, name: str, made: dict[str, Any], home: Path) -> dict[str, Any]:
     """Save what was made, and return what the test will ask of it: how to verify it, and what came out today."""
     bundle: Bundle = made.pop("bundle")
     bundles.save(bundle, folder / f"{name}.verity.json")
     if (issued := made.pop("request", None)) is not None:
         bundles.save(issued.envelope, folder / f"{name}.request.json")
-        made["request"] = f"{name}.request.json"
+        made |= {"request": f"{name}.request.json", "issuer": issued.issuer}
     if (signed := made.pop("signed_intent", None)) is not None:
         bundles.save(signed, folder / f"{name}.intent.json")
     made["key"] = bundle.receipt.intent.device()
-    held = {k: folder / v if k == "request" else v for k, v in made.items()}
-    report = verity.verify(folder / f"{name}.verity.json", home=home, threads=1, **held)
+    report = verity.verify(folder / f"{name}.verity.json", home=home, threads=1, **held(folder, made))
     return {"verify": made, "checks": {check.name: check.status for check in report.checks}}
 
 
