@@ -27,6 +27,7 @@ from verity.statements.bundle import (
     TokenOpening,
 )
 from verity.statements.commitments import TOKEN_FIELD, Opening, derive_salt, open_all, withhold
+from verity.statements.dsse import Envelope
 from verity.statements.receipt import INPUT_PREFIX, SEED_FIELDS, input_field
 from verity.statements.strict import encode_base64
 from verity.store.database import Database
@@ -81,10 +82,10 @@ class Exporter:
             disclosure = _disclose(kept, *self.receipts.private(kept), selection)
         indices = (kept.intent_position, kept.result_position)
         checkpoint, paths = log.proofs(indices)
-        envelopes, proofs = zip(*(self._entry(log, index, paths[index]) for index in indices), strict=True)
+        intent, result = (self._entry(log, index, paths[index]) for index in indices)
         grown = self._grown(log, since, checkpoint) if since is not None else msgspec.UNSET
-        part = LogPart(checkpoint=checkpoint, intent=proofs[0], result=proofs[1], consistency=grown)
-        return Bundle(receipt=Receipt(*envelopes), log=part, disclosure=disclosure)
+        part = LogPart(checkpoint=checkpoint, intent=intent[1], result=result[1], consistency=grown)
+        return Bundle(receipt=Receipt(intent[0], result[0]), log=part, disclosure=disclosure)
 
     def intent(self, receipt_id: str) -> SignedIntent:
         """The signed, logged intent alone, for whoever will then reveal a nonce. Raises UsageError, LogError."""
@@ -95,7 +96,7 @@ class Exporter:
         return SignedIntent(intent=envelope, checkpoint=checkpoint, proof=proof)
 
     @staticmethod
-    def _entry(log: DeviceLog, index: int, path: list[bytes]) -> tuple:  # type: ignore[type-arg]
+    def _entry(log: DeviceLog, index: int, path: list[bytes]) -> tuple[Envelope, LogProof]:
         stored = log.entry(index)
         envelope, _ = read_entry(stored)
         assert stored.salt is not None

@@ -24,6 +24,7 @@ def forget(receipts: tuple[str, ...], older_than: int | None, yes: bool, home: s
     handed out, backups and file-system snapshots are not reached. `verity log compact` then drops their statements.
     """
     from verity.node import Node
+    from verity.store.clock import written
 
     if bool(receipts) == (older_than is not None):
         raise UsageError("name receipts, or give --older-than DAYS", "`verity show` lists what is here")
@@ -31,7 +32,7 @@ def forget(receipts: tuple[str, ...], older_than: int | None, yes: bool, home: s
         kept = node.exporter.receipts
         if older_than is not None:
             limit = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=older_than)
-            before = limit.isoformat(timespec="seconds").replace("+00:00", "Z")
+            before = written(limit)
             chosen = [r.id for r in kept.all() if r.started_at <= before and r.forgotten_at is None]
         else:
             chosen = [kept.get(receipt).id for receipt in receipts]

@@ -14,6 +14,7 @@ from verity.engines import lockdown
 from verity.engines.llama import describe_library, library
 from verity.engines.numerics import processor_flags
 from verity.errors import EngineError
+from verity.store.clock import written
 
 PLATFORMS = {
     ("linux", "x86_64"): "Linux x86-64, tested",
@@ -155,7 +156,7 @@ def sandbox() -> Outcome:
 def clock() -> Outcome:
     """Receipts say when; encrypted connections and templates ask for the date too."""
     now = datetime.datetime.now(datetime.UTC)
-    shown = now.isoformat(timespec="seconds").replace("+00:00", "Z")
+    shown = written(now)
     if now.year < _OLDEST_YEAR:
         return Outcome("does not work", f"the clock says {shown}, before this version was made", "set the clock")
     return Outcome("works", shown)

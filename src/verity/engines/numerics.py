@@ -7,7 +7,6 @@ each other's outputs bit for bit. If the two ways disagree on this host, then a 
 
 from __future__ import annotations
 
-import datetime
 import functools
 import hashlib
 import platform
@@ -19,6 +18,7 @@ import msgspec
 
 from verity.engines.engine import Engine
 from verity.statements.strict import canonical, decode_hex
+from verity.store.clock import now
 from verity.store.database import Database
 
 PROBE_TOKENS = 576
@@ -136,8 +136,7 @@ def write_declared(connection: sqlite3.Connection, model: str, setting: str, num
 
 
 def _write(connection: sqlite3.Connection, model: str, setting: str, numerics: Numerics, *, declared: bool) -> None:
-    measured_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    row = (model, setting, numerics.fingerprint, int(numerics.exact), int(declared), measured_at)
+    row = (model, setting, numerics.fingerprint, int(numerics.exact), int(declared), now())
     connection.execute("INSERT OR REPLACE INTO numerics VALUES (?, ?, ?, ?, ?, ?)", row)
 
 

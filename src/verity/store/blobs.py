@@ -16,12 +16,12 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from verity.errors import DigestMismatch, StoreError, UsageError
 from verity.store import catalogue, locks
+from verity.store.clock import now
 from verity.store.database import Database
 from verity.store.home import guarded, sync_folder
 from verity.store.names import PREFIX, normal_name, not_found
@@ -178,7 +178,7 @@ class Blobs:
             connection.execute(
                 "INSERT INTO models VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
                 "blake3 = excluded.blake3, source = excluded.source, added_at = excluded.added_at",
-                (name, digest, source, _now()),
+                (name, digest, source, now()),
             )
             row = connection.execute(_MODELS + "WHERE models.name = ?", (name,)).fetchone()
         return Model(*row)
@@ -231,7 +231,7 @@ class Blobs:
         return Stamp.of(status)
 
     def _record(self, path: Path, measured: Measured) -> Blob:
-        row = (measured.blake3, measured.sha256, *measured.stamp, _now())
+        row = (measured.blake3, measured.sha256, *measured.stamp, now())
         with self.database.transaction() as connection:
             connection.execute(
                 "INSERT INTO blobs VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (blake3) DO UPDATE SET "
@@ -247,7 +247,3 @@ class Blobs:
             return f"verity pull {known.name}"
         source = next((model.source for model in self.models() if model.blake3 == digest), "FILE")
         return f"verity pull {shlex.quote(source)} --blake3 {digest}"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -7,4 +7,9 @@ import datetime
 
 def now() -> str:
     """The time in UTC, to the second (RFC 3339)."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return written(datetime.datetime.now(datetime.UTC))
+
+
+def written(time: datetime.datetime) -> str:
+    """A time in UTC as it is kept everywhere, so that texts compare as times do."""
+    return time.isoformat(timespec="seconds").replace("+00:00", "Z")

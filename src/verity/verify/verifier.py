@@ -29,7 +29,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from verity.errors import FormatError, SignatureError, VerityError
-from verity.statements.bundle import Bundle
+from verity.statements.bundle import Bundle, Disclosure
+from verity.statements.dsse import Envelope
 from verity.statements.receipt import INTENT, RESULT, Statement, read_statement
 from verity.statements.request import Issued, read_request
 from verity.statements.strict import decode_base64
@@ -72,9 +73,11 @@ def verify(bundle: Bundle, policy: Policy, expected: Expected, replayer: Replaye
 
 def _carried(bundle: Bundle) -> Issued | None:
     """The request that came with the disclosure, if its signature holds. It counts for nothing unless it is trusted."""
+    if not isinstance(bundle.disclosure, Disclosure) or not isinstance(bundle.disclosure.request, Envelope):
+        return None
     try:
-        return read_request(bundle.disclosure.request)  # type: ignore[union-attr, arg-type]
-    except (AttributeError, VerityError):
+        return read_request(bundle.disclosure.request)
+    except VerityError:
         return None
 
 
