@@ -36,6 +36,10 @@ class Engine(Protocol):
         """How many sequences there are, numbered from 0."""
 
     @property
+    def memory_bytes(self) -> int:
+        """What it takes, roughly: the weights and the sequences."""
+
+    @property
     def widest(self) -> int:
         """The most tokens of one step."""
 

@@ -32,6 +32,7 @@ _MAX_BYTES_A_TOKEN = 256
 """Averages that no real prompt comes near."""
 _FLASH_ATTENTION_ON = 1
 _Q8_0 = 8
+_Q8_0_BYTES = 34 / 32
 
 
 class LlamaEngine:
@@ -96,6 +97,14 @@ class LlamaEngine:
             special[f"{name}_token"] = self._text(token) if token >= 0 else ""
         self._bos = special["bos_token"]
         return ChatTemplate(source.decode("utf-8", "replace") if source else CHATML, special)
+
+    @property
+    def memory_bytes(self) -> int:
+        lib, model = self._lib, self._model
+        width = lib.llama_model_n_embd(model) * lib.llama_model_n_head_kv(model) // max(1, lib.llama_model_n_head(model))
+        a_token = 2 * lib.llama_model_n_layer(model) * width * _Q8_0_BYTES
+        logits = 4 * self.vocabulary * self.widest
+        return int(lib.llama_model_size(model) + a_token * self.context_size * self.sequences + logits)
 
     @property
     def description(self) -> dict[str, Any]:

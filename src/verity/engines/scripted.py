@@ -35,6 +35,7 @@ class ScriptedEngine:
     vocabulary = _VOCABULARY
     template_clock = False
     widest = 128
+    memory_bytes = 1 << 20
 
     def __init__(
         self,
