@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from verity.statements.receipt import Message
 
-__all__ = ["Engine", "Logits", "Message"]
+__all__ = ["AdapterFile", "Engine", "Logits", "Message"]
 
 Logits = npt.NDArray[np.float32]
+
+
+class AdapterFile(NamedTuple):
+    """An adapter to compute with: its BLAKE3 digest, its file, and the factor for what it changes."""
+
+    blake3: str
+    path: Path
+    scale: int | float
 
 
 class Engine(Protocol):
@@ -68,6 +77,17 @@ class Engine(Protocol):
         """Append ``tokens`` in batches; yields the logits after each, but for the first ``skip``. Each is valid until
         the next is asked for. ``at_least`` widens the batches to that many tokens (PROBE_BATCH at most), for the probe
         of numerics. Raises EngineError."""
+
+    @property
+    def adapters(self) -> Sequence[AdapterFile]:
+        """The adapters in use, in order; none at first."""
+
+    def use_adapters(self, adapters: Sequence[AdapterFile]) -> None:
+        """Compute with these from now on, and no others, in this order; nothing happens if they are in use already.
+
+        What was evaluated before stays as it was: reset, or the sequence is of two different models. Raises EngineError
+        when a file does not fit the model; then none is in use.
+        """
 
     def close(self) -> None:
         """Free the model."""

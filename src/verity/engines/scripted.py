@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from verity.engines import SCRIPTED
-from verity.engines.engine import Logits, Message
+from verity.engines.engine import AdapterFile, Logits, Message
 from verity.errors import ContextOverflow, EngineError
 from verity.sampling.noise import all_words, gumbel
 
@@ -38,6 +38,7 @@ class ScriptedEngine:
         self._reply = [*reply.encode(), END]
         self._delay_s = delay_s
         self._tokens: list[int] = []
+        self._adapters: list[AdapterFile] = []
         self._hasher = hashlib.sha256()
 
     @property
@@ -75,9 +76,18 @@ class ScriptedEngine:
     def is_end(self, token: int) -> bool:
         return token == END
 
+    @property
+    def adapters(self) -> Sequence[AdapterFile]:
+        return self._adapters
+
+    def use_adapters(self, adapters: Sequence[AdapterFile]) -> None:
+        self._adapters = list(adapters)
+
     def reset(self) -> None:
         self._tokens = []
-        self._hasher = hashlib.sha256()
+        self._hasher = hashlib.sha256(
+            b"".join(b"%s %r\n" % (a.blake3.encode(), float(a.scale)) for a in self._adapters)
+        )
 
     def advance(self, tokens: Sequence[int]) -> Logits:
         for token in tokens:
