@@ -29,7 +29,7 @@ from verity.errors import UsageError
 from verity.exporter import Exporter
 from verity.identity.device_key import DeviceKey
 from verity.issuer import Issuer
-from verity.loader import Loaded, Loader
+from verity.loader import Loaded, Loader, Wanted
 from verity.log.device_log import DeviceLog
 from verity.log.rows import latest_epoch
 from verity.recorder import Begun, Recorder, ending, inspect
@@ -117,6 +117,7 @@ class Node:
         nonce: bytes | None = None,
         request: Issued | None = None,
         show: Sequence[str] = (),
+        adapters: Sequence[Wanted] = (),
         **sampling: float,
     ) -> Stream:
         """Answer ``prompt`` piece by piece.
@@ -128,16 +129,19 @@ class Node:
         nonce       16 to 64 bytes from whoever will verify; drawn by this device when there is none
         request     an issuer's, with its nonce: it fixes all of the above
         show        names of fields that the public receipt shows in clear; none by default
+        adapters    names or digests of adapters that fit the model, or pairs of one and its scale; see docs/adapters.md
         sampling    the parameters of SamplingParameters: temperature, top_k, top_p, min_p, …
 
         Raises UsageError, ContextOverflow, ModelNotFound, StoreError, EngineError.
         """
         if request is not None:
-            if prompt or system or max_tokens or stops or nonce or sampling:
+            if prompt or system or max_tokens or stops or nonce or sampling or adapters:
                 raise UsageError("a request fixes prompt, nonce and parameters", "give the request alone")
             return self._answer(request, show)
-        loaded = self.load(model)
-        asked = check_asked(prompt, system=system, max_tokens=max_tokens, stops=stops, sampling=sampling)
+        loaded = self.load(model, adapters=adapters)
+        asked = check_asked(
+            prompt, system=system, max_tokens=max_tokens, stops=stops, sampling=sampling, adapters=loaded.adapters
+        )
         return self._start(loaded, make_request(loaded.engine, asked, nonce=nonce), show)
 
     def _start(
@@ -168,13 +172,17 @@ class Node:
             self._active.close()
         self._active = None
 
-    def load(self, model: str = catalogue.DEFAULT, context_size: int | None = None) -> Loaded:
-        """Load a model now instead of at the first question. Raises ModelNotFound, DigestMismatch, EngineError.
+    def load(
+        self, model: str = catalogue.DEFAULT, context_size: int | None = None, adapters: Sequence[Wanted] = ()
+    ) -> Loaded:
+        """Load a model now instead of at the first question; it computes with these adapters and no others.
+
+        Raises ModelNotFound, AdapterNotFound, DigestMismatch, UsageError, EngineError.
 
         An answer that nobody read to its end is cut off: the engine holds one sequence, and may be freed for another.
         """
         self._cut_off()
-        return self._loader.load(model, context_size)
+        return self._loader.load(model, context_size, adapters)
 
     # --- requests of others -------------------------------------------------------------------------------------------
 

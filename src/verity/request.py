@@ -14,6 +14,7 @@ from verity.engines.output import MAX_STOP_BYTES, MAX_STOPS
 from verity.errors import ContextOverflow, UsageError
 from verity.sampling.noise import derive_seed, read_nonce
 from verity.sampling.parameters import SamplingParameters
+from verity.statements.adapters import AdapterUse
 from verity.statements.receipt import ROLES, Message, input_field
 from verity.statements.request import CanonicalRequest, Issued
 from verity.store.clock import now
@@ -28,6 +29,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     parameters: SamplingParameters
     max_tokens: int | None
     stops: list[str]
+    adapters: list[AdapterUse] = []
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +62,7 @@ def check_asked(
     max_tokens: int | None = None,
     stops: Sequence[str] = (),
     sampling: Mapping[str, Any],
+    adapters: Sequence[AdapterUse] = (),
 ) -> Asked:
     """Check what a caller asks for. Raises UsageError."""
     messages, parameters = _messages(prompt, system), _parameters(sampling)
@@ -69,7 +72,9 @@ def check_asked(
         raise UsageError(f"stops is a list of at most {MAX_STOPS} strings", "put a single one in a list too")
     if not all(0 < len(_encoded(stop, "a stop string")) <= MAX_STOP_BYTES for stop in stops):
         raise UsageError(f"a stop string has 1 to {MAX_STOP_BYTES} bytes", "leave empty ones out")
-    return Asked(messages=messages, parameters=parameters, max_tokens=max_tokens, stops=list(stops))
+    return Asked(
+        messages=messages, parameters=parameters, max_tokens=max_tokens, stops=list(stops), adapters=list(adapters)
+    )
 
 
 def asked_by(request: CanonicalRequest) -> Asked:
@@ -143,7 +148,7 @@ def intent_fields(request: Request, engine: Engine, model: Mapping[str, Any], nu
     """Every field of the intent (spec/receipt.md). None and [] say that a later version's feature is not in use."""
     p = request.asked.parameters
     return {
-        "adapters": [],
+        "adapters": msgspec.to_builtins(request.asked.adapters),
         "batch": None,
         "choice": {"index": 0, "of": 1},
         "context": engine.context,

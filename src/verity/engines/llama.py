@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from verity.engines import LLAMA
-from verity.engines.engine import Logits, Message
+from verity.engines.engine import AdapterFile, Logits, Message
+from verity.engines.lora import LoraAdapters
 from verity.engines.numerics import PROBE_BATCH, processor_flags
 from verity.engines.output import MAX_PIECE_BYTES
 from verity.engines.templates import CHATML, ChatTemplate
@@ -114,6 +115,7 @@ class LlamaEngine:
         self._widest = max(micro_batch, PROBE_BATCH)
         self._position = 0
         self._pieces: dict[int, bytes] = {}
+        self._lora: LoraAdapters | None = None
         self._model = _load_model(lib, path)
         self._vocab = lib.llama_model_get_vocab(self._model)
         self.vocabulary: int = lib.llama_vocab_n_tokens(self._vocab)
@@ -214,6 +216,15 @@ class LlamaEngine:
     def _text(self, token: int) -> str:
         return (self._lib.llama_vocab_get_text(self._vocab, token) or b"").decode("utf-8", "replace")
 
+    @property
+    def adapters(self) -> Sequence[AdapterFile]:
+        return self._lora.in_use if self._lora is not None else []
+
+    def use_adapters(self, adapters: Sequence[AdapterFile]) -> None:
+        if self._lora is None:
+            self._lora = LoraAdapters(self._lib, self._model, self._ctx, _explain)
+        self._lora.use(adapters)
+
     def reset(self) -> None:
         self._lib.llama_memory_clear(self._memory, False)
         self._position = 0
@@ -263,7 +274,7 @@ class LlamaEngine:
             self._lib.llama_free(self._ctx)
         if self._model:
             self._lib.llama_model_free(self._model)
-        self._batch = self._ctx = self._model = None
+        self._batch = self._ctx = self._model = self._lora = None
 
     def __del__(self) -> None:
         if getattr(self, "_lib", None) is not None:

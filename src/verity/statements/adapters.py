@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import msgspec
@@ -38,7 +37,7 @@ def check_adapters(adapters: Sequence[AdapterUse], model: str) -> None:
             decode_hex(digest, 32, "digest of an adapter")
         if adapter.size < 1:
             raise FormatError("an adapter has no size")
-        if not math.isfinite(adapter.scale) or not SMALLEST_SCALE <= abs(adapter.scale) <= LARGEST_SCALE:
+        if not SMALLEST_SCALE <= abs(adapter.scale) <= LARGEST_SCALE:
             raise FormatError(
                 f"an adapter cannot be scaled by {adapter.scale}",
                 f"scales are from {SMALLEST_SCALE:g} to {LARGEST_SCALE:g}, or the same below 0",

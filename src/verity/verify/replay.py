@@ -17,6 +17,7 @@ from verity.engines.numerics import Numerics
 from verity.engines.output import Output
 from verity.sampling.parameters import SamplingParameters
 from verity.sampling.sampler import Sampler
+from verity.statements.adapters import AdapterUse
 from verity.statements.receipt import Message
 
 
@@ -41,6 +42,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a receipt says that replay needs, taken from fields whose commitments hold."""
 
     model: ModelName
+    adapters: list[AdapterUse] = []
     engine: dict[str, Any]
     tokenizer: dict[str, Any]
     context: dict[str, Any]
@@ -84,6 +86,9 @@ class Replayed(msgspec.Struct, frozen=True):
 
 def replay(engine: Engine, claim: Claim, progress: Callable[[int, int], None] | None = None) -> Outcome:
     """Re-run ``claim`` on ``engine``. Raises EngineError when the model cannot be run, CannotReplay without tokens."""
+    used = [(adapter.blake3, adapter.scale) for adapter in engine.adapters]
+    if used != [(adapter.blake3, adapter.scale) for adapter in claim.adapters]:
+        raise CannotReplay("the engine computes with other adapters than the receipt names")
     engine.reset()
     wrong = _prompt_differs(engine, claim) or _impossible(engine, claim)
     if wrong is not None:
