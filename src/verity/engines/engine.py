@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from verity.statements.receipt import Message
 
-__all__ = ["AdapterFile", "Engine", "Logits", "Message"]
+if TYPE_CHECKING:
+    from verity.engines.grammar import Constraint, Grammar
+
+__all__ = ["AdapterFile", "Engine", "Logits", "Message", "Part"]
 
 Logits = npt.NDArray[np.float32]
+
+
+class Part(NamedTuple):
+    """Tokens to append to one sequence in a step that others share."""
+
+    sequence: int
+    tokens: Sequence[int]
+
+
+OTHER_ADAPTERS = "this sequence was begun under other adapters, which must not be mixed: reset it first"
 
 
 class AdapterFile(NamedTuple):
@@ -25,7 +38,18 @@ class AdapterFile(NamedTuple):
 
 
 class Engine(Protocol):
-    """One model, loaded, with one sequence of tokens in its context."""
+    """One model, loaded, with one sequence of tokens in its context, or several.
+
+    ``advance`` and ``advance_all`` work on sequence 0; ``step`` on many at once, which changes no bit of any.
+    """
+
+    @property
+    def sequences(self) -> int:
+        """How many sequences there are, numbered from 0."""
+
+    @property
+    def widest(self) -> int:
+        """The most tokens of one step."""
 
     @property
     def description(self) -> dict[str, Any]:
@@ -67,8 +91,21 @@ class Engine(Protocol):
     def is_end(self, token: int) -> bool:
         """Whether the model ends its answer with ``token``."""
 
+    def constrain(self, grammar: Grammar) -> Constraint:
+        """What the grammar allows, token by token. Raises UsageError for one that cannot be compiled."""
+
     def reset(self) -> None:
-        """Forget the sequence."""
+        """Forget all sequences."""
+
+    def keep(self, sequence: int, length: int) -> None:
+        """Forget what follows the first ``length`` tokens of a sequence. Raises EngineError."""
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Make ``target`` the first ``length`` tokens of ``source``, without computing them. Raises EngineError."""
+
+    def step(self, parts: Sequence[Part]) -> list[Logits]:
+        """Append each part's tokens to its sequence (no two parts one), ``widest`` at most in all; the logits after the
+        last token of each. Valid until the next call. Raises EngineError."""
 
     def advance(self, tokens: Sequence[int]) -> Logits:
         """Append ``tokens``; the logits (vocabulary,) after the last. Valid until the next call. Raises EngineError."""
@@ -85,8 +122,9 @@ class Engine(Protocol):
     def use_adapters(self, adapters: Sequence[AdapterFile]) -> None:
         """Compute with these from now on, and no others, in this order; nothing happens if they are in use already.
 
-        What was evaluated before stays as it was: reset, or the sequence is of two different models. Raises EngineError
-        when a file does not fit the model; then none is in use.
+        What was evaluated before stays as it was: a sequence can go on only under the adapters that it was begun under,
+        so forget it, or take it up again when they are in use. Raises EngineError when a file does not fit the model;
+        then none is in use.
         """
 
     def close(self) -> None:

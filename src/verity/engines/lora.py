@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from verity.engines.engine import AdapterFile
+from verity.engines.library import explain
 from verity.errors import EngineError
 
 _BUCKETS = 13
@@ -24,13 +25,12 @@ _TRIES = 64
 
 class LoraAdapters:
     """The adapters of one loaded model and its context, ``lib`` being the ctypes module of llama.cpp. They are freed
-    with the model; ``explain`` adds llama.cpp's own words to a message."""
+    with the model."""
 
-    def __init__(self, lib: Any, model: Any, context: Any, explain: Callable[[str], str]) -> None:
+    def __init__(self, lib: Any, model: Any, context: Any) -> None:
         self._lib = lib
         self._model = model
         self._context = context
-        self._explain = explain
         self._loaded: dict[Path, list[Any]] = {}
         self.in_use: list[AdapterFile] = []
 
@@ -54,7 +54,7 @@ class LoraAdapters:
         count = len(handles)
         pointers = (self._lib.llama_adapter_lora_p_ctypes * count)(*handles)
         if self._lib.llama_set_adapters_lora(self._context, pointers, count, (ctypes.c_float * count)(*scales)) != 0:
-            raise EngineError(self._explain("llama.cpp does not take the adapters"))
+            raise EngineError(explain("llama.cpp does not take the adapters"))
 
     def _in_free_bucket(self, path: Path, taken: set[int]) -> Any:
         loaded = self._loaded.setdefault(path, [])
@@ -69,7 +69,7 @@ class LoraAdapters:
         handle = self._lib.llama_adapter_lora_init(self._model, os.fsencode(path))
         if not handle:
             hint = "use it with the model that it was trained on; `verity adapters` lists what fits what"
-            raise EngineError(self._explain("the adapter is damaged, or does not fit this model"), hint)
+            raise EngineError(explain("the adapter is damaged, or does not fit this model"), hint)
         return handle
 
 
