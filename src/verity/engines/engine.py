@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from verity.engines.pooling import Hidden
 from verity.statements.receipt import Message
 
 __all__ = ["Engine", "Logits", "Message"]
@@ -68,6 +69,14 @@ class Engine(Protocol):
         """Append ``tokens`` in batches; yields the logits after each, but for the first ``skip``. Each is valid until
         the next is asked for. ``at_least`` widens the batches to that many tokens (PROBE_BATCH at most), for the probe
         of numerics. Raises EngineError."""
+
+    @property
+    def dimensions(self) -> int:
+        """The length of a hidden state."""
+
+    def hidden(self, tokens: Sequence[int]) -> Iterator[Hidden]:
+        """The final hidden state (dimensions,) after each of a text's ``tokens``, apart from every sequence. Each is
+        valid until the next is asked for. Raises EngineError, ContextOverflow."""
 
     def close(self) -> None:
         """Free the model."""

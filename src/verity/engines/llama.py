@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 
 from verity.engines import LLAMA
+from verity.engines.embedding_context import EmbeddingContext
 from verity.engines.engine import Logits, Message
 from verity.engines.numerics import PROBE_BATCH, processor_flags
 from verity.engines.output import MAX_PIECE_BYTES
+from verity.engines.pooling import Hidden
 from verity.engines.templates import CHATML, ChatTemplate
 from verity.errors import ContextOverflow, EngineError
 
@@ -256,7 +258,28 @@ class LlamaEngine:
             raise EngineError("the model gives no logits", "it is not a model that writes text")
         return np.ctypeslib.as_array(logits, shape=(self.vocabulary,))
 
+    @property
+    def dimensions(self) -> int:
+        return self._embeddings.dimensions
+
+    def hidden(self, tokens: Sequence[int]) -> Iterator[Hidden]:
+        if len(tokens) > self.context_size:
+            raise ContextOverflow(
+                f"a text of {len(tokens):,} tokens does not fit a context of {self.context_size:,}",
+                "shorten it, or use a larger --context",
+            )
+        if not all(0 <= token < self.vocabulary for token in tokens):
+            raise EngineError(f"a token is not in the model's vocabulary of {self.vocabulary:,}")
+        return self._embeddings.hidden(tokens)
+
+    @functools.cached_property
+    def _embeddings(self) -> EmbeddingContext:
+        threads = self._lib.llama_n_threads(self._ctx)
+        return EmbeddingContext(self._lib, self._model, threads=threads, micro_batch=self._micro_batch)
+
     def close(self) -> None:
+        if (embeddings := self.__dict__.pop("_embeddings", None)) is not None:
+            embeddings.close()
         if self._batch is not None:
             self._lib.llama_batch_free(self._batch)
         if self._ctx:

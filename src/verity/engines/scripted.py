@@ -15,6 +15,7 @@ import numpy as np
 
 from verity.engines import SCRIPTED
 from verity.engines.engine import Logits, Message
+from verity.engines.pooling import Hidden
 from verity.errors import ContextOverflow, EngineError
 from verity.sampling.noise import all_words, gumbel
 
@@ -32,6 +33,7 @@ class ScriptedEngine:
 
     vocabulary = _VOCABULARY
     template_clock = False
+    dimensions = 16
 
     def __init__(self, reply: str = "This is the scripted reply.", *, context_size: int = 4096, delay_s: float = 0.0):
         self.context_size = context_size
@@ -90,6 +92,16 @@ class ScriptedEngine:
             self._append(token)
             if index >= skip:
                 yield self._logits()
+
+    def hidden(self, tokens: Sequence[int]) -> Iterator[Hidden]:
+        """Noise that the tokens so far decide: a fake, that says nothing of a text's meaning."""
+        if len(tokens) > self.context_size:
+            raise ContextOverflow(f"a text of {len(tokens)} tokens does not fit a context of {self.context_size}")
+        hasher = hashlib.sha256(b"hidden")
+        for token in tokens:
+            hasher.update(token.to_bytes(2, "big"))
+            key = np.uint64(int.from_bytes(hasher.digest()[:8], "little"))
+            yield gumbel(all_words(key, self.dimensions)).astype(np.float32)
 
     def close(self) -> None:
         self.reset()
