@@ -33,7 +33,7 @@ class EmbeddingContext:
         self._size = 0
         self._ctx: Any = None
         self._batch = lib.llama_batch_init(micro_batch, 0, 1)
-        self.dimensions: int = lib.llama_model_n_embd_out(model)
+        self._dimensions: int = lib.llama_model_n_embd_out(model)
 
     def hidden(self, tokens: Sequence[int]) -> Iterator[Hidden]:
         """The final hidden state after each token of a text. Valid until the next is asked for. Raises EngineError."""
@@ -81,7 +81,7 @@ class EmbeddingContext:
         row = self._lib.llama_get_embeddings_ith(self._ctx, index)
         if not row:
             raise EngineError("the model gives no hidden states", "it cannot embed texts")
-        return np.ctypeslib.as_array(row, shape=(self.dimensions,))
+        return np.ctypeslib.as_array(row, shape=(self._dimensions,))
 
     def _free(self) -> None:
         if self._ctx:

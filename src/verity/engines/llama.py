@@ -121,6 +121,7 @@ class LlamaEngine:
         self.vocabulary: int = lib.llama_vocab_n_tokens(self._vocab)
         if self.vocabulary < 1:
             raise EngineError("the model has no tokens", "it is not a model that writes text")
+        self.dimensions: int = lib.llama_model_n_embd_out(self._model)
         self._open_context(context_size, threads or default_threads())
         self._template = self._read_template()
 
@@ -257,10 +258,6 @@ class LlamaEngine:
         if not logits:
             raise EngineError("the model gives no logits", "it is not a model that writes text")
         return np.ctypeslib.as_array(logits, shape=(self.vocabulary,))
-
-    @property
-    def dimensions(self) -> int:
-        return self._embeddings.dimensions
 
     def hidden(self, tokens: Sequence[int]) -> Iterator[Hidden]:
         if len(tokens) > self.context_size:
