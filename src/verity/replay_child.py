@@ -18,7 +18,7 @@ from verity.engines.numerics import Numerics, measure, setting_of
 from verity.errors import FormatError, VerityError
 from verity.statements.strict import canonical
 from verity.verify.embedding import AnyClaim, replay_any
-from verity.verify.replay import CannotReplay, Replayed
+from verity.verify.replay import CannotReplay, Claim, Replayed
 
 STEPS = ("measuring numerics", "replaying")
 MAX_SAID = 1000
@@ -84,7 +84,8 @@ def main() -> None:
 
 
 def _replay_locked(request: Request, tell: Callable[[int, int, int], None]) -> tuple[str, Replayed]:
-    from verity.engines.llama import LlamaEngine, describe_library, library
+    from verity.engines.library import describe_library, library
+    from verity.engines.llama import LlamaEngine
     from verity.engines.lockdown import lock_down
 
     library()
@@ -94,6 +95,8 @@ def _replay_locked(request: Request, tell: Callable[[int, int, int], None]) -> t
     import verity.engines.sandbox  # noqa: F401 - loaded while files of the library may still be opened
 
     np.exp(np.zeros(1))
+    if isinstance(request.claim, Claim) and request.claim.grammar is not None:
+        import llguidance.numpy  # noqa: F401
     lock_down(
         memory_bytes=request.memory_bytes,
         mapped_bytes=request.mapped_bytes,

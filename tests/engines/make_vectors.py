@@ -1,7 +1,7 @@
 """Write the embedding vectors: `python -m tests.engines.make_vectors spec/vectors`.
 
 From hidden states to a vector, written a second time from spec/embedding.md in plain Python, sharing no code with
-verity. Sums of squares are exact fractions here. Some cases come out otherwise if one operation is made in another order.
+verity. Sums of squares are exact fractions. Some cases come out otherwise when one operation is made in another order.
 """
 
 from __future__ import annotations

@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from verity.engines.library import exact_profile, explain
 from verity.engines.pooling import Hidden
 from verity.errors import EngineError
 
 _SMALLEST = 512
-_FLASH_ATTENTION_ON = 1
-_Q8_0 = 8
 _POOLING_NONE = 0
 
 
@@ -49,19 +48,15 @@ class EmbeddingContext:
         if tokens <= self._size:
             return
         self._free()
-        params = self._lib.llama_context_default_params()
+        params = exact_profile(self._lib, self._threads)
         params.n_ctx = max(_SMALLEST, 1 << (tokens - 1).bit_length())
         params.n_batch = params.n_ubatch = self._micro_batch
         params.n_seq_max = 1
-        params.n_threads = params.n_threads_batch = self._threads
-        params.flash_attn_type = _FLASH_ATTENTION_ON
-        params.type_k = params.type_v = _Q8_0
-        params.offload_kqv = False
         params.embeddings = True
         params.pooling_type = _POOLING_NONE
         self._ctx = self._lib.llama_init_from_model(self._model, params)
         if not self._ctx:
-            raise EngineError("the model cannot be given a context for embeddings", "embed shorter texts")
+            raise EngineError(explain("the model cannot be given a context for embeddings"), "embed shorter texts")
         self._size = self._lib.llama_n_ctx(self._ctx)
 
     def _decode(self, tokens: Sequence[int], position: int) -> None:
@@ -75,7 +70,7 @@ class EmbeddingContext:
             batch.logits[i] = True
         status = self._lib.llama_decode(self._ctx, batch)
         if status != 0:
-            raise EngineError(f"llama.cpp could not evaluate the text (status {status})")
+            raise EngineError(explain(f"llama.cpp could not evaluate the text (status {status})"))
 
     def _row(self, index: int) -> Hidden:
         row = self._lib.llama_get_embeddings_ith(self._ctx, index)

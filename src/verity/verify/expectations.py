@@ -6,10 +6,10 @@ from typing import Any
 
 from verity.engines import LLAMA, SCRIPTED
 from verity.sampling.noise import derive_seed, read_nonce
-from verity.statements.receipt import KINDS, Statement, table_of
+from verity.statements.receipt import KINDS, Choice, Statement, table_of
 from verity.statements.request import Issued
 from verity.statements.strict import canonical
-from verity.verify.claims import Choice, Fields, Nonce
+from verity.verify.claims import Fields, Nonce
 from verity.verify.policy import Expected, Policy
 from verity.verify.replay import ModelName
 from verity.verify.report import Check
