@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal, Protocol
 
@@ -18,7 +19,7 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
     nonce         16 to 64 bytes, from ``nonce_from``; None: the device draws one
     seed          the number that the nonce was derived from, for the record
     choice        number of this answer, of ``choices`` to one request
-    tools         each one tool's JSON text; they are in ``messages`` already, and in ``grammar`` as ``tool_choice`` says
+    tools         each one tool's JSON text; ``messages`` tell of them already, and ``grammar`` holds ``tool_choice``
     adapters      names or digests with their scales, in order
     top_logprobs  how many alternatives to each token; None: no logprobs at all
     """
@@ -47,7 +48,7 @@ class TokenLogprob(msgspec.Struct, frozen=True):
     token: str
     bytes: list[int]
     logprob: float
-    top: list[tuple[str, bytes, float]]
+    top: list[tuple[str, builtins.bytes, float]]
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -126,4 +127,7 @@ class Service(Protocol):
         """A receipt's bundle (JSON), everything opened or nothing. Raises UsageError when there is none."""
 
     async def verify(self, bundle: bytes, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The report on a bundle; options as in ``verity.verify``. Raises Busy, UsageError, FormatError, SignatureError."""
+        """The report on a bundle; options as in ``verity.verify``.
+
+        Raises Busy, UsageError, FormatError, SignatureError.
+        """
