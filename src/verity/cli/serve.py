@@ -16,8 +16,9 @@ from verity.cli.terminal import home_option, json_option, print_json
 from verity.errors import UsageError
 
 if TYPE_CHECKING:
+    from verity.server.answering import Service
     from verity.server.gate import Rules
-    from verity.server.serving import Tls
+    from verity.server.listening import Tls
 
 _INTERRUPTED = 130
 
@@ -47,21 +48,24 @@ def serve(host: str, port: int, home: str | None, as_json: bool, grace: float, *
     listens.
     """
     _require_extra()
-    from verity.server.serving import listen, serve
+    from verity.server import listening
     from verity.store.home import locate
 
     folder = locate(home)
     tls, rules = _tls(options), _rules(host, folder, options)
-    with listen(host, port) as listener:
+    with listening.listen(host, port) as listener:
         port = listener.getsockname()[1]
-        service = _open_service(folder, options)
+        service = _service(folder, options)
 
         def ready() -> None:
             _announce(host, port, folder, tls is not None, as_json)
 
         logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr, level=logging.WARNING)
         logging.getLogger("verity.server").setLevel(logging.INFO)
-        ended_by = asyncio.run(serve(service, rules, listener, grace_s=grace, tls=tls, ready=ready))
+        serving = listening.serve(
+            service, rules, listener, grace_s=grace, models=options["models"], tls=tls, ready=ready
+        )
+        ended_by = asyncio.run(serving)
     sys.exit(_INTERRUPTED if ended_by == signal.SIGINT else 0)
 
 
@@ -76,8 +80,23 @@ def _require_extra() -> None:
     del fastapi, uvicorn
 
 
+def _service(home: Path, options: dict[str, Any]) -> Service:
+    from verity.server.serving import Serving, Settings
+
+    memory = options["memory"]
+    settings = Settings(
+        parallel=options["parallel"],
+        queue=options["queue"],
+        timeout_s=options["timeout"],
+        context_size=options["context"],
+        threads=options["threads"],
+        memory_bytes=int(memory * (1 << 30)) if memory is not None else None,
+    )
+    return Serving(home, settings)
+
+
 def _tls(options: dict[str, Any]) -> Tls | None:
-    from verity.server.serving import Tls, check_tls
+    from verity.server.listening import Tls, check_tls
 
     certificate, key = options["tls_cert"], options["tls_key"]
     if (certificate is None) != (key is None):
@@ -92,7 +111,7 @@ def _tls(options: dict[str, Any]) -> Tls | None:
 def _rules(host: str, home: Path, options: dict[str, Any]) -> Rules:
     from verity.server.gate import Rules
     from verity.server.keys import Keys, api_key, owner_key
-    from verity.server.serving import is_loopback
+    from verity.server.listening import is_loopback
 
     key = api_key(options["api_key_file"], os.environ)
     if not is_loopback(host):

@@ -30,10 +30,10 @@ _SAMPLING = (
 
 def chat_askings(request: ChatRequest, nonce: str | None) -> list[Asking]:
     """One for each choice. Raises Failure."""
-    tools = [_tool_text(tool) for tool in request.tools or []]
     choice = _tool_choice(request)
+    tools = [_tool_text(tool) for tool in request.tools or []] if choice != "none" else []
     with blaming("messages"):
-        messages = fold([_turn(message) for message in request.messages], tools if choice != "none" else [])
+        messages = fold([_turn(message) for message in request.messages], tools)
     common = _common(request, nonce)
     if request.max_completion_tokens is not None:
         common["max_tokens"] = request.max_completion_tokens

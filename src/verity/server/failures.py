@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import re
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ _STATUS_CODES = {
     415: "unsupported_media_type",
 }
 _MAX_MESSAGE = 1000
+_MEMBER = re.compile(r"(?!str$)[a-z0-9_-]+", re.ASCII)
 
 
 class Failure(HTTPException):
@@ -122,14 +124,19 @@ async def on_http_error(_: Request, error: Exception) -> JSONResponse:
 async def on_invalid(_: Request, error: Exception) -> JSONResponse:
     """For a body or parameter of another form: 400, the place and the rule, not the value."""
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    param = _param(first.get("loc", ()))
-    reason = f"there is no parameter {param!r}" if first["type"] == "extra_forbidden" else f"{param}: {first['msg']}"
+    errors = error.errors()
+    param = _param(errors[0].get("loc", ()))
+    if errors[0]["type"] == "extra_forbidden":
+        reason = f"there is no parameter {param!r}"
+    else:  # of a member that may have one of several forms, each says why it is not
+        reasons = dict.fromkeys(str(e["msg"]) for e in errors if _param(e.get("loc", ())) == param)
+        reason = f"{param}: {'; or '.join(reasons)}"
     return Failure(400, reason, param=param, code="invalid_value").response()
 
 
 def _param(location: Sequence[Any]) -> str:
-    parts = [str(part) for part in location if part not in ("body", "path", "query", "header")]
+    """The member's place, without the names that pydantic gives to the forms that it may have."""
+    parts = [str(part) for part in location[1:] if isinstance(part, int) or _MEMBER.fullmatch(part)]
     return ".".join(parts)[:100] or "body"
 
 

@@ -72,13 +72,13 @@ def _service(request: Request) -> Service:
 
 
 router = APIRouter(route_class=StrictRoute, responses=FAILURES)
-Serving = Annotated[Service, Depends(_service)]
+Given = Annotated[Service, Depends(_service)]
 Nonce = Annotated[str | None, Header(alias="x-verity-nonce", description="16 to 64 bytes, in hexadecimal")]
 ReceiptId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 
 
 @router.post("/v1/chat/completions", response_model=ChatReply, responses=_STREAMED)
-async def chat(asked: ChatRequest, request: Request, service: Serving, nonce: Nonce = None) -> Response:
+async def chat(asked: ChatRequest, request: Request, service: Given, nonce: Nonce = None) -> Response:
     """Answer a conversation."""
     askings = await asyncio.to_thread(chat_askings, asked, nonce)  # a grammar is compiled in it
 
@@ -90,7 +90,7 @@ async def chat(asked: ChatRequest, request: Request, service: Serving, nonce: No
 
 
 @router.post("/v1/completions", response_model=TextReply, responses=_STREAMED)
-async def completions(asked: CompletionRequest, request: Request, service: Serving, nonce: Nonce = None) -> Response:
+async def completions(asked: CompletionRequest, request: Request, service: Given, nonce: Nonce = None) -> Response:
     """Go on with a text as it is, without a chat template."""
     askings, logprobs, prompts = completion_askings(asked, nonce), asked.logprobs is not None, len(asked.prompts)
 
@@ -101,7 +101,7 @@ async def completions(asked: CompletionRequest, request: Request, service: Servi
 
 
 @router.post("/v1/embeddings", response_model=EmbeddingReply)
-async def embeddings(asked: EmbeddingRequest, request: Request, service: Serving) -> Response:
+async def embeddings(asked: EmbeddingRequest, request: Request, service: Given) -> Response:
     """Turn texts into vectors; one receipt covers them all."""
 
     async def work() -> Response:
@@ -120,22 +120,22 @@ async def embeddings(asked: EmbeddingRequest, request: Request, service: Serving
 
 
 @router.get("/v1/models")
-async def models(service: Serving) -> ModelList:
+async def models(service: Given) -> ModelList:
     """The models of this device."""
-    return ModelList(object="list", data=[_model(info) for info in service.models()])
+    return ModelList(object="list", data=[_model(info) for info in await service.models()])
 
 
 @router.get("/v1/models/{model:path}")
-async def one_model(model: str, service: Serving) -> ModelReply:
+async def one_model(model: str, service: Given) -> ModelReply:
     """One model."""
-    for info in service.models():
+    for info in await service.models():
         if info.id == model:
             return _model(info)
     raise ModelNotFound("there is no model of this name here", "GET /v1/models lists those there are")
 
 
 @router.get("/v1/receipts/{receipt}", response_model=BundleReply)
-async def bundle(receipt: ReceiptId, request: Request, service: Serving) -> Response:
+async def bundle(receipt: ReceiptId, request: Request, service: Given) -> Response:
     """A receipt's bundle. Everything is opened to the owner's key, nothing to others."""
     with unreadable(404, "receipt_not_found"):
         data = await service.bundle(receipt, disclose=bool(request.scope[OWNER]))
@@ -143,7 +143,7 @@ async def bundle(receipt: ReceiptId, request: Request, service: Serving) -> Resp
 
 
 @router.post("/v1/verify", response_model=ReportReply)
-async def verify(asked: VerifyRequest, request: Request, service: Serving) -> Response:
+async def verify(asked: VerifyRequest, request: Request, service: Given) -> Response:
     """Check a bundle. A replay takes a while; one is made at a time."""
 
     async def work() -> Response:

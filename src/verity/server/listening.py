@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from typing import Any
 
 import msgspec
@@ -73,17 +73,21 @@ async def serve(
     listener: socket.socket,
     *,
     grace_s: float,
+    models: Sequence[str] = (),
     tls: Tls | None = None,
     ready: Callable[[], None] = lambda: None,
 ) -> signal.Signals:
-    """Serve until a signal comes, shut down, and return the signal. ``ready`` is called when requests are taken."""
+    """Load ``models``, serve until a signal comes, shut down, and return the signal. ``ready`` is called when requests
+    are taken. Raises UsageError, and what loading raises."""
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     with _listening(signals):
         await service.start()
         traffic = Traffic()
         server = _server(service, rules, traffic, tls, ready)
-        running = asyncio.create_task(server.serve(sockets=[listener]))
         try:
+            for model in models:
+                await service.preload(model)
+            running = asyncio.create_task(server.serve(sockets=[listener]))
             received = await _first_of(signals, running)
             traffic.closing = True
             await _until(traffic.idle(), signals.get(), grace_s)
