@@ -6,6 +6,7 @@
     ├── FormatError             bytes from outside are not what they claim to be          exit 2
     ├── StoreError              the device's own files or database cannot be used
     │   ├── ModelNotFound       no model of that name here                                exit 2
+    │   ├── AdapterNotFound     no adapter of that name here                              exit 2
     │   └── DigestMismatch      bytes differ from the digest they were promised under
     ├── FetchError              a model could not be downloaded
     ├── LogError                the device's log is damaged or contradicts itself
@@ -49,6 +50,10 @@ class StoreError(VerityError):
 
 
 class ModelNotFound(StoreError):
+    exit_code = 2
+
+
+class AdapterNotFound(StoreError):
     exit_code = 2
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from verity.engines.engine import AdapterFile
 from verity.engines.scripted import ScriptedEngine
 from verity.verify.replay import Claim, Replayed, replay
 
@@ -11,4 +14,5 @@ REPLY = "Blue light is scattered more than red light."
 def in_process(claim: Claim) -> Replayed:
     """A Replayer for receipts of ``ScriptedEngine(REPLY)``."""
     engine = ScriptedEngine(REPLY)
+    engine.use_adapters([AdapterFile(a.blake3, Path(a.name), a.scale) for a in claim.adapters])
     return Replayed(numerics=claim.numerics, engine=engine.description, outcome=replay(engine, claim))
