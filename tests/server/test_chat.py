@@ -7,21 +7,11 @@ from typing import Any
 
 import pytest
 from calling import CHAT, chat, chunks, post
-from fake_service import DEVICE, DIGEST, MODEL, REPLY, FakeService
+from fake_service import CALLING, DEVICE, DIGEST, MODEL, REPLY, WEATHER, FakeService
 from fastapi import FastAPI
 
 from verity.server.replies import ChatChunk, ChatReply
 from verity.statements.receipt import Message
-
-WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "weather",
-        "description": "The weather in a city.",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-    },
-}
-CALLING = '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>'
 
 
 def test_an_answer_names_its_receipt_and_what_was_in_effect(app: FastAPI, service: FakeService) -> None:
@@ -40,7 +30,7 @@ def test_an_answer_names_its_receipt_and_what_was_in_effect(app: FastAPI, servic
 
 
 def test_what_is_asked_reaches_the_device(app: FastAPI, service: FakeService) -> None:
-    sampling = {
+    sampling: dict[str, Any] = {
         "temperature": 0,
         "top_p": 0.5,
         "top_k": 3,
@@ -181,7 +171,9 @@ def test_a_call_of_a_tool(app: FastAPI, service: FakeService, stream: bool) -> N
     assert "<tools>" in service.asked[0].messages[0].content
     if stream:
         events = chunks(response)
-        assert [e["choices"][0]["delta"].get("content") for e in events if e["choices"][0]["delta"].get("content")] == []
+        assert [
+            e["choices"][0]["delta"].get("content") for e in events if e["choices"][0]["delta"].get("content")
+        ] == []
         calls = [call for e in events for call in e["choices"][0]["delta"].get("tool_calls", [])]
         assert [call.pop("index") for call in calls] == [0, 1]
         finish = events[-1]["choices"][0]["finish_reason"]
@@ -284,5 +276,11 @@ def test_a_recursive_schema_is_refused_by_name(app: FastAPI) -> None:
 
 
 def test_what_speaks_to_a_provider_is_ignored(app: FastAPI) -> None:
-    ignored = {"user": "u", "metadata": {"a": "b"}, "store": True, "service_tier": "auto", "logit_bias": {}}
+    ignored: dict[str, Any] = {
+        "user": "u",
+        "metadata": {"a": "b"},
+        "store": True,
+        "service_tier": "auto",
+        "logit_bias": {},
+    }
     assert post(app, CHAT, chat(**ignored, stop=None, tools=[], tool_choice="none")).status_code == 200

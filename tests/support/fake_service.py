@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import threading
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -16,6 +17,15 @@ MODEL = "smollm2-135m-instruct"
 DIGEST = "5f" * 32
 DEVICE = "3c" * 32
 REPLY = "Blue light is scattered more than red light."
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "The weather in a city.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+CALLING = '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>'
 
 
 class FakeAnswering:
@@ -31,6 +41,7 @@ class FakeAnswering:
         self.device = DEVICE
         self.ended: Ended | None = None
         self.cancelled = asyncio.Event()
+        self.cut_off = threading.Event()
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
         words = [word for word in self.text.split(" ") if word]
@@ -62,10 +73,11 @@ class FakeAnswering:
 
     async def cancel(self) -> None:
         self.cancelled.set()
+        self.cut_off.set()
 
 
 class FakeService:
-    """``asked`` is what came; ``text``, ``hang_at``, ``error`` are for the next answers; ``refusal`` is raised instead."""
+    """``asked`` is what came. ``text``, ``hang_at``, ``error`` make the next answers; ``refusal`` is raised instead."""
 
     def __init__(self) -> None:
         self.asked: list[Asking] = []

@@ -29,7 +29,9 @@ _INTERRUPTED = 130
 @click.option("--model", "models", multiple=True, metavar="M", help="Load M at the start; may be repeated.")
 @click.option("--parallel", type=click.IntRange(1, 64), default=8, show_default=True, help="Answers written at once.")
 @click.option("--queue", type=click.IntRange(0, 4096), default=64, show_default=True, help="Answers that may wait.")
-@click.option("--timeout", type=click.FloatRange(min=1), default=300.0, show_default=True, help="Seconds an answer has.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=1), default=300.0, show_default=True, help="Seconds an answer has."
+)
 @click.option("--context", type=click.IntRange(min=1), metavar="N", help="Tokens of context for each answer.")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="[default: all cores but one]")
 @click.option("--memory", type=click.FloatRange(min=0.1), metavar="GIB", help="The most memory that models may take.")

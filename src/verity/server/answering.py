@@ -72,13 +72,20 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 class Answering(Protocol):
     """An answer being written. ``receipt`` and ``nonce`` are hex; ``parameters`` are those in effect."""
 
-    receipt: str
-    nonce: str
-    parameters: Mapping[str, Any]
-    numerics: Mapping[str, Any]
-    model: Mapping[str, Any]
-    device: str
-    ended: Ended | None
+    @property
+    def receipt(self) -> str: ...
+    @property
+    def nonce(self) -> str: ...
+    @property
+    def parameters(self) -> Mapping[str, Any]: ...
+    @property
+    def numerics(self) -> Mapping[str, Any]: ...
+    @property
+    def model(self) -> Mapping[str, Any]: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def ended(self) -> Ended | None: ...
 
     def __aiter__(self) -> AsyncIterator[Piece]:
         """The pieces; ``ended`` is set after the last. Raises TimedOut, EngineError."""
