@@ -1,6 +1,7 @@
 """HTTP: the API that programs for OpenAI's models speak, answered by this device, every answer with its receipt.
 
     app.py        the whole, put together
+    patience.py   how long a connection may hold its place
     gate.py       who may come in: host, origin, key, size
     routes.py     one function per address
     wire.py       what is asked, as it comes          asked.py    … and as Verity answers it

@@ -140,21 +140,25 @@ class Worker:
                 self._wake.wait()
             if self._stopping:
                 return False
-            calls = list(self._calls)
-            self._calls.clear()
-        for function, future in calls:
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                result = function(node)
-            except Exception as error:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
+        for _ in range(len(self._calls)):
+            self._do(node, *self._calls.popleft())
         for resident in list(self._residents.values()):
             if resident.scheduler.busy:
                 self._step(resident)
         return True
+
+    @staticmethod
+    def _do(node: Node, function: Callable[[Node], Any], future: Future[Any]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            result = function(node)
+        except BaseException as error:
+            future.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            future.set_result(result)
 
     @staticmethod
     def _step(resident: _Resident) -> None:
