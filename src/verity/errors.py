@@ -13,6 +13,8 @@
     ├── ProofError              a Merkle proof cannot be built, or does not hold
     ├── SignatureError          a signature does not hold
     ├── EngineError             a model cannot be loaded or run
+    ├── Busy                    too much is asked for at once: try again later
+    ├── TimedOut                an answer took longer than it may
     └── Interrupted             the user stopped it; what was done so far is on record    exit 130
 
 Each carries ``hint`` (what to do about it, one sentence) and ``exit_code`` (what the command line returns).
@@ -76,6 +78,18 @@ class SignatureError(VerityError):
 
 
 class EngineError(VerityError):
+    pass
+
+
+class Busy(VerityError):
+    """``retry_after_s`` says in how many seconds another try makes sense."""
+
+    def __init__(self, message: str, hint: str = "", retry_after_s: float = 1.0) -> None:
+        super().__init__(message, hint)
+        self.retry_after_s = retry_after_s
+
+
+class TimedOut(VerityError):
     pass
 
 
