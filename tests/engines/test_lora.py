@@ -90,6 +90,17 @@ def test_two_that_fall_into_one_bucket_are_told_apart(llama: LlamaEngine, tmp_pa
     assert _bucket(other) not in taken
 
 
+def test_of_very_many_only_some_stay_loaded(base: Path, llama: LlamaEngine, tmp_path: Path) -> None:
+    adapters = [adapter(tmp_path, number) for number in range(40)]
+    for one in adapters:
+        llama.use_adapters([adapters[0], one] if one is not adapters[0] else [one])
+    assert llama._lora is not None
+    assert len(llama._lora._loaded) == 16
+    assert adapters[0].path in llama._lora._loaded
+    for one in adapters[:3]:
+        assert np.array_equal(logits(llama, [one]), fresh(base, [one]))
+
+
 def test_a_file_for_another_model_is_refused_and_nothing_is_in_use(
     base: Path, llama: LlamaEngine, tmp_path: Path
 ) -> None:
