@@ -70,15 +70,15 @@ def test_the_sum_has_the_order_asked_for_whatever_the_addresses(llama: LlamaEngi
     backward = logits(llama, adapters[::-1])
     assert not np.array_equal(forward, backward)
     assert np.allclose(forward, backward, atol=1e-2)
-    for number in range(20, 30):  # others come and go, so that the same files get other addresses
-        logits(llama, [adapter(tmp_path, number)])
-    assert llama._lora is not None
-    for _ in range(5):
-        before = {a.path: [_bucket(h) for h in llama._lora._loaded.pop(a.path)] for a in adapters}
+    seen = set()
+    for round_ in range(5):
+        for number in range(20, 38 + round_):  # so many others that the first are freed, and then get other addresses
+            llama.use_adapters([adapter(tmp_path, number)])
         assert np.array_equal(logits(llama, adapters), forward)
         assert np.array_equal(logits(llama, adapters[::-1]), backward)
-        after = [[_bucket(handle) for handle in llama._lora._loaded[a.path]] for a in adapters]
-        assert after != list(before.values())
+        assert llama._lora is not None
+        seen.add(tuple(_bucket(llama._lora._loaded[a.path][0]) for a in adapters))
+    assert len(seen) > 1
 
 
 def test_two_that_fall_into_one_bucket_are_told_apart(llama: LlamaEngine, tmp_path: Path) -> None:
