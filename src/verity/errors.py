@@ -6,12 +6,15 @@
     ├── FormatError             bytes from outside are not what they claim to be          exit 2
     ├── StoreError              the device's own files or database cannot be used
     │   ├── ModelNotFound       no model of that name here                                exit 2
+    │   ├── AdapterNotFound     no adapter of that name here                              exit 2
     │   └── DigestMismatch      bytes differ from the digest they were promised under
     ├── FetchError              a model could not be downloaded
     ├── LogError                the device's log is damaged or contradicts itself
     ├── ProofError              a Merkle proof cannot be built, or does not hold
     ├── SignatureError          a signature does not hold
     ├── EngineError             a model cannot be loaded or run
+    ├── Busy                    too much is asked for at once: try again later
+    ├── TimedOut                an answer took longer than it may
     └── Interrupted             the user stopped it; what was done so far is on record    exit 130
 
 Each carries ``hint`` (what to do about it, one sentence) and ``exit_code`` (what the command line returns).
@@ -50,6 +53,10 @@ class ModelNotFound(StoreError):
     exit_code = 2
 
 
+class AdapterNotFound(StoreError):
+    exit_code = 2
+
+
 class DigestMismatch(StoreError):
     pass
 
@@ -71,6 +78,18 @@ class SignatureError(VerityError):
 
 
 class EngineError(VerityError):
+    pass
+
+
+class Busy(VerityError):
+    """``retry_after_s`` says in how many seconds another try makes sense."""
+
+    def __init__(self, message: str, hint: str = "", retry_after_s: float = 1.0) -> None:
+        super().__init__(message, hint)
+        self.retry_after_s = retry_after_s
+
+
+class TimedOut(VerityError):
     pass
 
 

@@ -33,7 +33,7 @@ from verity.exporter import Exporter
 from verity.generation import Generation, finished
 from verity.identity.device_key import DeviceKey
 from verity.issuer import Issuer
-from verity.loader import Loaded, Loader
+from verity.loader import Loaded, Loader, Wanted
 from verity.log.device_log import DeviceLog
 from verity.log.rows import latest_epoch
 from verity.recorder import Begun, Recorder, inspect
@@ -120,6 +120,7 @@ class Node:
         nonce: bytes | None = None,
         request: Issued | None = None,
         show: Sequence[str] = (),
+        adapters: Sequence[Wanted] = (),
         grammar: Grammar | None = None,
         tools: Sequence[str] = (),
         raw: bool = False,
@@ -135,6 +136,7 @@ class Node:
         nonce       16 to 64 bytes from whoever will verify; drawn by this device when there is none
         request     an issuer's, with its nonce: it fixes all of the above
         show        names of fields that the public receipt shows in clear; none by default
+        adapters    names or digests of adapters that fit the model, or pairs of one and its scale; see docs/adapters.md
         grammar     what the answer may look like; it is enforced, and committed
         tools       texts of the tools that the messages offer (see verity.tools)
         raw         give the prompt to the model as it is, without the chat template
@@ -144,16 +146,17 @@ class Node:
         Raises UsageError, ContextOverflow, ModelNotFound, StoreError, EngineError.
         """
         if request is not None:
-            if prompt or system or max_tokens or stops or nonce or sampling or grammar or tools or raw:
+            if prompt or system or max_tokens or stops or nonce or sampling or adapters or grammar or tools or raw:
                 raise UsageError("a request fixes prompt, nonce and parameters", "give the request alone")
             return self._answer(request, show)
-        loaded = self.load(model)
+        loaded = self.load(model, adapters=adapters)
         asked = check_asked(
             prompt,
             system=system,
             max_tokens=max_tokens,
             stops=stops,
             sampling=sampling,
+            adapters=loaded.adapters,
             grammar=grammar,
             tools=list(tools),
             raw=raw,
@@ -189,13 +192,17 @@ class Node:
             self._active.close()
         self._active = None
 
-    def load(self, model: str = catalogue.DEFAULT, context_size: int | None = None) -> Loaded:
-        """Load a model now instead of at the first question. Raises ModelNotFound, DigestMismatch, EngineError.
+    def load(
+        self, model: str = catalogue.DEFAULT, context_size: int | None = None, adapters: Sequence[Wanted] = ()
+    ) -> Loaded:
+        """Load a model now instead of at the first question; it computes with these adapters and no others.
+
+        Raises ModelNotFound, AdapterNotFound, DigestMismatch, UsageError, EngineError.
 
         An answer that nobody read to its end is cut off: the engine holds one sequence, and may be freed for another.
         """
         self._cut_off()
-        return self._loader.load(model, context_size)
+        return self._loader.load(model, context_size, adapters)
 
     # --- embed --------------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from verity.engines.engine import Engine
+from verity.engines.engine import AdapterFile, Engine
 from verity.engines.numerics import Numerics, measure, setting_of
 from verity.errors import FormatError, VerityError
 from verity.statements.strict import canonical
@@ -30,6 +30,7 @@ _READABLE = (sys.prefix, sys.base_prefix, *_SYSTEM)
 class Request(msgspec.Struct, frozen=True):
     path: str
     claim: AnyClaim
+    adapters: list[str]
     known: dict[str, Numerics]
     threads: int | None
     micro_batch: int
@@ -101,7 +102,7 @@ def _replay_locked(request: Request, tell: Callable[[int, int, int], None]) -> t
         memory_bytes=request.memory_bytes,
         mapped_bytes=request.mapped_bytes,
         cpu_s=request.cpu_s,
-        readable=[Path(request.path), *map(Path, (*filter(None, sys.path), *_READABLE))],
+        readable=[*map(Path, (request.path, *request.adapters, *filter(None, sys.path), *_READABLE))],
     )
     if os.getppid() != request.parent:
         raise CannotReplay("the verifier is gone")
@@ -114,6 +115,8 @@ def _replay_locked(request: Request, tell: Callable[[int, int, int], None]) -> t
     if canonical(engine.context) != canonical(request.claim.context):
         named = str(request.claim.context)[:MAX_SAID]
         raise FormatError(f"the receipt names context options that this engine does not have: {named}")
+    used = zip(request.claim.adapters, request.adapters, strict=True)
+    engine.use_adapters([AdapterFile(adapter.blake3, Path(path), adapter.scale) for adapter, path in used])
     return replay_apart(engine, request, tell)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from verity import embedder
 from verity.engines.output import Output
 from verity.engines.pooling import embed, encode_vector
+from verity.loader import Wanted
 from verity.node import Node
 from verity.recorder import Begun, embedding_ending, ending
 from verity.request import Request, asked_by, check_asked, intent_fields, make_request
@@ -31,6 +32,7 @@ def forge(
     tokens: Callable[[list[int], list[Any]], list[int]] = lambda tokens, rows: tokens,
     pieces: Callable[[list[bytes]], list[bytes]] = lambda pieces: pieces,
     max_tokens: int = 24,
+    adapters: Sequence[Wanted] = (),
     issued: Issued | None = None,
     nonce: bytes = b"f" * 32,
     begun: Begun | None = None,
@@ -43,8 +45,8 @@ def forge(
     changes the bytes that each token is said to stand for. ``issued`` is the request to pretend to answer (the model
     runs on the prompt and parameters given here all the same), ``begun`` an intent that is logged already.
     """
-    loaded = node.load(model)
-    asked = check_asked(prompt, max_tokens=max_tokens, sampling=sampling)
+    loaded = node.load(model, adapters=adapters)
+    asked = check_asked(prompt, max_tokens=max_tokens, sampling=sampling, adapters=loaded.adapters)
     if issued is not None and not sampling:
         asked = asked_by(issued.request)
     request = make_request(loaded.engine, asked, nonce=nonce, issued=issued)

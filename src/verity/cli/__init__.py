@@ -21,6 +21,7 @@ VERBS = {
     "forget": "Destroy what opens a receipt, for ever.",
     "pull": "Fetch a model from the catalogue, PyPI, an address, a hub or a file.",
     "models": "List, check and remove the models on this device.",
+    "adapters": "List, add and remove the adapters on this device.",
     "device": "Show this device's key and log.",
     "log": "List, prove, check and compact this device's log.",
     "backup": "Write key, log and receipts to one file.",

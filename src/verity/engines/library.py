@@ -101,7 +101,8 @@ def load_model(lib: Any, path: Path) -> Any:
 
 
 def exact_profile(lib: Any, threads: int) -> Any:
-    """The parameters of a context whose results have the same bits in any batch (llama.py says why), without sizes."""
+    """The parameters of a context whose results have the same bits in any batch (llama.py says why); its sizes are
+    still to be set."""
     params = lib.llama_context_default_params()
     params.n_threads = params.n_threads_batch = threads
     params.flash_attn_type = _FLASH_ATTENTION_ON

@@ -24,6 +24,7 @@ from verity.engines.pooling import (
     embed,
 )
 from verity.errors import FormatError
+from verity.statements.adapters import AdapterUse
 from verity.statements.receipt import convert_field
 from verity.statements.request import TIME
 from verity.statements.strict import canonical, decode_hex
@@ -59,6 +60,7 @@ class EmbeddingClaim(msgspec.Struct, frozen=True, kw_only=True, tag="embedding")
     pooling: Pooling
     normalisation: Normalisation
     vectors: list[str]
+    adapters: list[AdapterUse] = []
 
     @property
     def longest(self) -> int:

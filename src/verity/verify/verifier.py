@@ -9,7 +9,7 @@
      7  disclosure    every opened field and token is the one that the receipt committed to
      8  output        text, tokens and finish reason belong together
      9  engine        a model engine ran, not the scripted fake
-    10  model         the model is one that the caller or the policy names
+    10  model         the model, and each adapter, is one that the caller or the policy names
     11  prompt        the prompt is the one that the caller names
     12  request       the receipt answers the request of the caller, or of an issuer whom the policy trusts
     13  nonce         the seed follows from the nonce, which is the caller's if one is given
@@ -144,7 +144,7 @@ def _content_checks(
     steps: dict[str, Callable[[], Check]] = {
         "output": lambda: content.output(fields, opened.tokens),
         "engine": lambda: expectations.engine(fields),
-        "model": lambda: expectations.model(fields, policy, expected.model),
+        "model": lambda: expectations.model(fields, policy, expected),
         "prompt": lambda: expectations.prompt(fields, expected),
         "request": lambda: expectations.request(fields, known, carried),
         "nonce": lambda: expectations.nonce(fields, nonces),
