@@ -24,6 +24,7 @@ from verity.errors import VerityError
 
 if TYPE_CHECKING:
     from verity.answer import Answer, Stream
+    from verity.embedder import Embedded
     from verity.engines.scripted import ScriptedEngine
     from verity.exporter import Selection
     from verity.node import Node
@@ -41,6 +42,7 @@ _PLACES = {
     "Answer": "verity.answer",
     "Bundle": "verity.statements.bundle",
     "Check": "verity.verify.report",
+    "Embedded": "verity.embedder",
     "Issued": "verity.statements.request",
     "Message": "verity.statements.receipt",
     "Node": "verity.node",
@@ -57,6 +59,7 @@ __all__ = [
     "Answer",
     "Bundle",
     "Check",
+    "Embedded",
     "Issued",
     "Message",
     "Node",

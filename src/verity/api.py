@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # imported in the functions instead: `import verity` stays ch
     from verity.statements.request import Issued
     from verity.store.blobs import Blobs
     from verity.store.reading import Progress
+    from verity.verify.embedding import AnyClaim
     from verity.verify.policy import Expected, Policy
     from verity.verify.report import Report
     from verity.verify.verifier import Replayer
@@ -130,9 +131,9 @@ def _consenting(
     """Replays only what somebody here vouches for: files of models and adapters are strangers' (docs/sandbox.md)."""
     from verity.store import catalogue
     from verity.store.adapters import Adapters, add_command
-    from verity.verify.replay import CannotReplay, Claim, Replayed
+    from verity.verify.replay import CannotReplay, Replayed
 
-    def replay(claim: Claim) -> Replayed:
+    def replay(claim: AnyClaim) -> Replayed:
         digests = {claim.model.blake3, claim.model.sha256}
         named = digests & {*rules.models, expected.model} or any(catalogue.find(digest) for digest in digests)
         if not named and not numerics.declared(claim.model.blake3):

@@ -71,9 +71,9 @@ class Loader:
         return self._using(engine, described, self.adapters(described["blake3"], adapters))
 
     def _opened(self, model: str, context_size: int | None) -> tuple[Engine, dict[str, Any]]:
+        described = self.find(model)
         if self._given is not None:
-            return self._given, dict(self._given.model)
-        described = self._find(model)
+            return self._given, described
         path = self._blobs.open(described["blake3"]).path
         self.close()
         return LlamaEngine(path, context_size=context_size, **self._options), described
@@ -107,8 +107,12 @@ class Loader:
         return self._using(loaded.engine, loaded.model, adapters)
 
     def _using(self, engine: Engine, model: dict[str, Any], adapters: Sequence[AdapterUse]) -> Loaded:
-        engine.use_adapters([AdapterFile(a.blake3, self._blobs.open(a.blake3).path, a.scale) for a in adapters])
+        engine.use_adapters(self.files(adapters))
         return Loaded(engine, model, self._measured(engine, model, adapters), list(adapters))
+
+    def files(self, adapters: Sequence[AdapterUse]) -> list[AdapterFile]:
+        """Where they are. Raises ModelNotFound, DigestMismatch."""
+        return [AdapterFile(a.blake3, self._blobs.open(a.blake3).path, a.scale) for a in adapters]
 
     def close(self) -> None:
         """Free the model, unless its engine was given."""
@@ -116,7 +120,13 @@ class Loader:
             self._held[1].close()
         self._held = None
 
-    def _find(self, model: str) -> dict[str, Any]:
+    def find(self, model: str) -> dict[str, Any]:
+        """Field ``model`` for this name or digest; the default model is pulled if it is not here.
+
+        Raises ModelNotFound, FetchError.
+        """
+        if self._given is not None:
+            return dict(self._given.model)
         try:
             name, found = self._blobs.resolve(model)
         except ModelNotFound:

@@ -19,8 +19,10 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from verity import embedder
 from verity.answer import Answer, Stream
 from verity.backup import Notes, back_up
+from verity.embedder import Embedded, Embedder
 from verity.engines.engine import Engine
 from verity.engines.grammar import Grammar
 from verity.engines.llama import DEFAULT_MICRO_BATCH
@@ -72,6 +74,7 @@ class Node:
         self.numerics = NumericsStore(self._database)
         self.recorder = Recorder(self._database, self.log, self.key)
         self.exporter = Exporter(self._database, self.key, self.log_of)
+        self._embedder = Embedder(self.recorder, self.exporter)
         self.issuer = Issuer(self._database, self.key, self.blobs)
         options: dict[str, Any] = {"threads": threads, "micro_batch": micro_batch}
         self._loader = Loader(
@@ -200,6 +203,30 @@ class Node:
         """
         self._cut_off()
         return self._loader.load(model, context_size, adapters)
+
+    # --- embed --------------------------------------------------------------------------------------------------------
+
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        model: str = catalogue.DEFAULT,
+        pooling: str = "mean",
+        normalisation: str = "l2",
+        show: Sequence[str] = (),
+    ) -> Embedded:
+        """One vector for each text, with one receipt for all. An answer that nobody read to its end is cut off.
+
+        pooling        ``mean`` of the hidden states after every token, or that after the ``last``
+        normalisation  ``l2``: vectors of length 1; or ``none``
+        show           names of fields that the public receipt shows in clear; none by default
+
+        Raises UsageError, ContextOverflow (a text is never cut), ModelNotFound, StoreError, EngineError.
+        """
+        loaded = self.load(model)
+        request = embedder.make_request(loaded.engine, texts, pooling, normalisation)
+        begun = self._embedder.begin(loaded, request, show)
+        return self._embedder.run(loaded, request, begun)
 
     # --- requests of others -------------------------------------------------------------------------------------------
 

@@ -17,7 +17,8 @@ from verity.engines.engine import AdapterFile, Engine
 from verity.engines.numerics import Numerics, measure, setting_of
 from verity.errors import FormatError, VerityError
 from verity.statements.strict import canonical
-from verity.verify.replay import CannotReplay, Claim, Replayed, replay
+from verity.verify.embedding import AnyClaim, replay_any
+from verity.verify.replay import CannotReplay, Claim, Replayed
 
 STEPS = ("measuring numerics", "replaying")
 MAX_SAID = 1000
@@ -28,7 +29,7 @@ _READABLE = (sys.prefix, sys.base_prefix, *_SYSTEM)
 
 class Request(msgspec.Struct, frozen=True):
     path: str
-    claim: Claim
+    claim: AnyClaim
     adapters: list[str]
     known: dict[str, Numerics]
     threads: int | None
@@ -59,7 +60,7 @@ def replay_apart(engine: Engine, request: Request, tell: Callable[[int, int, int
         numerics = measure(engine, lambda done, total: tell(done, total, _MEASURING))
     outcome = None
     if numerics.exact and claim.numerics == numerics:
-        outcome = replay(engine, claim, lambda done, total: tell(done, total, _REPLAYING))
+        outcome = replay_any(engine, claim, lambda done, total: tell(done, total, _REPLAYING))
     return measured, Replayed(numerics=numerics, engine=engine.description, outcome=outcome)
 
 
@@ -95,7 +96,7 @@ def _replay_locked(request: Request, tell: Callable[[int, int, int], None]) -> t
     import verity.engines.sandbox  # noqa: F401 - loaded while files of the library may still be opened
 
     np.exp(np.zeros(1))
-    if request.claim.grammar is not None:
+    if isinstance(request.claim, Claim) and request.claim.grammar is not None:
         import llguidance.numpy  # noqa: F401
     lock_down(
         memory_bytes=request.memory_bytes,

@@ -32,7 +32,8 @@ from verity.statements.strict import load
 from verity.store.adapters import add_command, base_in
 from verity.store.blobs import Blob, Blobs
 from verity.store.reading import Progress
-from verity.verify.replay import CannotReplay, Claim, ModelName, Replayed
+from verity.verify.embedding import AnyClaim
+from verity.verify.replay import CannotReplay, ModelName, Replayed
 
 _MAX_LINE = 1 << 18
 _MAX_LINES = 20_000
@@ -74,7 +75,7 @@ class ProcessReplayer:
         self._memory_bytes = memory_bytes or default_memory()
         self._progress = progress
 
-    def __call__(self, claim: Claim) -> Replayed:
+    def __call__(self, claim: AnyClaim) -> Replayed:
         blob = self._blob(claim)
         adapters = self._adapters(claim)
         _check_size(claim)
@@ -102,13 +103,13 @@ class ProcessReplayer:
                 raise CannotReplay(f"the replay process answered with nonsense: {error}") from error
         return last.replayed
 
-    def _blob(self, claim: Claim) -> Blob:
+    def _blob(self, claim: AnyClaim) -> Blob:
         """The model's file. Raises CannotReplay, and FormatError when the receipt contradicts the file."""
         if claim.engine.get("name") != LLAMA:
             raise CannotReplay(f"no replay is made of the engine {claim.engine.get('name')!r}")
         return self._open(claim.model, "model")
 
-    def _adapters(self, claim: Claim) -> list[Blob]:
+    def _adapters(self, claim: AnyClaim) -> list[Blob]:
         """The files of its adapters, in order. Raises as ``_blob`` does."""
         blobs = []
         for adapter in claim.adapters:
@@ -197,12 +198,12 @@ def default_memory() -> int:
     return min(8 * _GIB, machine * 3 // 4)
 
 
-def _check_size(claim: Claim) -> None:
+def _check_size(claim: AnyClaim) -> None:
     """Refuse, before there is a process, a claim that is larger than any context. Raises CannotReplay."""
     size = claim.context.get("size")
     if type(size) is not int or not 0 < size <= MAX_CONTEXT:
         raise CannotReplay(f"the receipt's context size is not between 1 and {MAX_CONTEXT:,}")
-    tokens = len(claim.prompt_tokens) + len(claim.tokens)
+    tokens = claim.longest
     if tokens > MAX_CONTEXT:
         raise CannotReplay(f"the receipt's {tokens:,} tokens are more than the {MAX_CONTEXT:,} that a context may have")
 

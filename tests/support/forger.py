@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from verity import embedder
 from verity.engines.output import Output
+from verity.engines.pooling import embed, encode_vector
 from verity.loader import Wanted
 from verity.node import Node
-from verity.recorder import Begun, ending
+from verity.recorder import Begun, embedding_ending, ending
 from verity.request import Request, asked_by, check_asked, intent_fields, make_request
 from verity.sampling.sampler import Sampler
 from verity.statements.bundle import Bundle
+from verity.statements.receipt import EMBEDDING
 from verity.statements.request import Issued
 from verity.store import catalogue
 from verity.store.receipts import Token
@@ -77,3 +80,24 @@ def _generate(engine: Any, request: Request) -> tuple[list[int], list[Any]]:
         drawn.append(sampler.draw(logits))
         logits = engine.advance(drawn[-1:])
     return drawn, rows
+
+
+def forge_embedding(
+    node: Node,
+    texts: list[str],
+    *,
+    intent: Edit = lambda fields: None,
+    result: Edit = lambda fields: None,
+    **options: str,
+) -> Bundle:
+    """Embed honestly, then sign and log what the edits make of it. ``options`` are pooling and normalisation."""
+    loaded = node.load()
+    request = embedder.make_request(loaded.engine, texts, **{"pooling": "mean", "normalisation": "l2"} | options)
+    vectors = [embed(loaded.engine.hidden(t), request.pooling, request.normalisation) for t in request.prompt_tokens]
+    said = embedding_ending("end", [encode_vector(vector) for vector in vectors])
+    fields = embedder.intent_fields(request, loaded)
+    intent(fields)
+    result(said)
+    begun = node.recorder.begin(fields, kind=EMBEDDING)
+    node.recorder.finish(begun, said, [])
+    return node.exporter.bundle(begun.id)

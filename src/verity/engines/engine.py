@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from verity.engines.pooling import Hidden
 from verity.statements.receipt import Message
 
 if TYPE_CHECKING:
@@ -130,6 +131,14 @@ class Engine(Protocol):
         so forget it, or take it up again when they are in use. Raises EngineError when a file does not fit the model;
         then none is in use.
         """
+
+    @property
+    def dimensions(self) -> int:
+        """The length of a hidden state."""
+
+    def hidden(self, tokens: Sequence[int]) -> Iterator[Hidden]:
+        """The final hidden state (dimensions,) after each of a text's ``tokens``, apart from every sequence. Each is
+        valid until the next is asked for. Raises EngineError, ContextOverflow."""
 
     def close(self) -> None:
         """Free the model."""

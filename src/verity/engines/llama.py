@@ -16,12 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from verity.engines.embedding_context import EmbeddingContext
 from verity.engines.engine import OTHER_ADAPTERS, AdapterFile, Logits, Message, Part
 from verity.engines.grammar import Constraint, Grammar, Vocabulary
-from verity.engines.library import default_threads, describe_library, explain, library, load_model
+from verity.engines.library import default_threads, describe_library, exact_profile, explain, library, load_model
 from verity.engines.lora import LoraAdapters
 from verity.engines.numerics import PROBE_BATCH
 from verity.engines.output import MAX_PIECE_BYTES
+from verity.engines.pooling import Hidden
 from verity.engines.templates import CHATML, ChatTemplate
 from verity.errors import ContextOverflow, EngineError
 
@@ -31,8 +33,6 @@ MAX_CONTEXT = 1 << 17
 _MAX_TOKENS_A_BYTE = 16
 _MAX_BYTES_A_TOKEN = 256
 """Averages that no real prompt comes near."""
-_FLASH_ATTENTION_ON = 1
-_Q8_0 = 8
 _Q8_0_BYTES = 34 / 32
 
 
@@ -66,6 +66,7 @@ class LlamaEngine:
         self.vocabulary: int = lib.llama_vocab_n_tokens(self._vocab)
         if self.vocabulary < 1:
             raise EngineError("the model has no tokens", "it is not a model that writes text")
+        self.dimensions: int = lib.llama_model_n_embd_out(self._model)
         self._open_context(context_size, threads or default_threads())
         self._template = self._read_template()
 
@@ -74,15 +75,11 @@ class LlamaEngine:
         trained = lib.llama_model_n_ctx_train(self._model)
         if not 0 < (context_size or 1) <= MAX_CONTEXT:
             raise EngineError(f"a context of {context_size} tokens is not possible (1 to {MAX_CONTEXT:,})")
-        params = lib.llama_context_default_params()
+        params = exact_profile(lib, threads)
         params.n_ctx = (context_size or max(1, min(trained, DEFAULT_CONTEXT))) * self.sequences
         params.n_batch = params.n_ubatch = self.widest
         params.n_seq_max = self.sequences
         params.kv_unified = False
-        params.n_threads = params.n_threads_batch = threads
-        params.flash_attn_type = _FLASH_ATTENTION_ON
-        params.type_k = params.type_v = _Q8_0
-        params.offload_kqv = False
         self._ctx = lib.llama_init_from_model(self._model, params)
         if not self._ctx:
             raise EngineError(explain("the model cannot be given a context"), "try a smaller --context")
@@ -104,7 +101,9 @@ class LlamaEngine:
     @property
     def memory_bytes(self) -> int:
         lib, model = self._lib, self._model
-        width = lib.llama_model_n_embd(model) * lib.llama_model_n_head_kv(model) // max(1, lib.llama_model_n_head(model))
+        width = (
+            lib.llama_model_n_embd(model) * lib.llama_model_n_head_kv(model) // max(1, lib.llama_model_n_head(model))
+        )
         a_token = 2 * lib.llama_model_n_layer(model) * width * _Q8_0_BYTES
         logits = 4 * self.vocabulary * self.widest
         return int(lib.llama_model_size(model) + a_token * self.context_size * self.sequences + logits)
@@ -259,7 +258,24 @@ class LlamaEngine:
             raise EngineError("the model gives no logits", "it is not a model that writes text")
         return np.ctypeslib.as_array(logits, shape=(self.vocabulary,))
 
+    def hidden(self, tokens: Sequence[int]) -> Iterator[Hidden]:
+        if len(tokens) > self.context_size:
+            raise ContextOverflow(
+                f"a text of {len(tokens):,} tokens does not fit a context of {self.context_size:,}",
+                "shorten it, or use a larger --context",
+            )
+        if not all(0 <= token < self.vocabulary for token in tokens):
+            raise EngineError(f"a token is not in the model's vocabulary of {self.vocabulary:,}")
+        return self._embeddings.hidden(tokens)
+
+    @functools.cached_property
+    def _embeddings(self) -> EmbeddingContext:
+        threads = self._lib.llama_n_threads(self._ctx)
+        return EmbeddingContext(self._lib, self._model, threads=threads, micro_batch=self._micro_batch)
+
     def close(self) -> None:
+        if (embeddings := self.__dict__.pop("_embeddings", None)) is not None:
+            embeddings.close()
         if self._batch is not None:
             self._lib.llama_batch_free(self._batch)
         if self._ctx:

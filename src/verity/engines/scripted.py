@@ -17,6 +17,7 @@ import numpy as np
 from verity.engines import SCRIPTED
 from verity.engines.engine import OTHER_ADAPTERS, AdapterFile, Logits, Message, Part
 from verity.engines.grammar import Constraint, Grammar, Vocabulary
+from verity.engines.pooling import Hidden
 from verity.errors import ContextOverflow, EngineError
 from verity.sampling.noise import all_words, gumbel
 
@@ -36,6 +37,7 @@ class ScriptedEngine:
 
     vocabulary = _VOCABULARY
     template_clock = False
+    dimensions = 16
     widest = 128
     memory_bytes = 1 << 20
 
@@ -129,6 +131,16 @@ class ScriptedEngine:
             self._append(0, token)
             if index >= skip:
                 yield self._logits(0)
+
+    def hidden(self, tokens: Sequence[int]) -> Iterator[Hidden]:
+        """Noise that the tokens so far decide: a fake, that says nothing of a text's meaning."""
+        if len(tokens) > self.context_size:
+            raise ContextOverflow(f"a text of {len(tokens)} tokens does not fit a context of {self.context_size}")
+        hasher = hashlib.sha256(b"hidden")
+        for token in tokens:
+            hasher.update(token.to_bytes(2, "big"))
+            key = np.uint64(int.from_bytes(hasher.digest()[:8], "little"))
+            yield gumbel(all_words(key, self.dimensions)).astype(np.float32)
 
     def close(self) -> None:
         self.reset()

@@ -1,4 +1,4 @@
-"""The one thread that writes: intents before an answer begins, results when it is over, bundles when they are asked for.
+"""The one thread that writes: an intent before an answer begins, its result when it is over, and reads bundles.
 
 It has a device of its own, so that no disk holds up the thread that computes.
 """

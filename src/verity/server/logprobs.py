@@ -13,13 +13,13 @@ def logprobs_of(engine: Engine, logits: Logits, token: int, top: int) -> TokenLo
     wide = logits.astype(np.float64)
     largest = float(wide.max())
     total = largest + float(np.log(np.exp(wide - largest).sum()))
-    best = np.argsort(-wide, kind="stable")[:top] if top else []
+    best = np.argsort(-wide, kind="stable")[:top].tolist()
     piece = engine.piece(token)
     return TokenLogprob(
         token=_text(piece),
         bytes=list(piece),
         logprob=float(wide[token]) - total,
-        top=[(_text(engine.piece(int(t))), engine.piece(int(t)), float(wide[t]) - total) for t in best],
+        top=[(_text(engine.piece(t)), engine.piece(t), float(wide[t]) - total) for t in best],
     )
 
 

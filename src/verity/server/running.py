@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from verity.engines.output import Output
-from verity.errors import VerityError
+from verity.errors import TimedOut, VerityError
 from verity.generation import finished
 from verity.loader import Loaded
 from verity.node import Node
@@ -31,7 +31,10 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 def begin(node: Node, loaded: Loaded, asking: Asking) -> Opened:
-    """Turn what is asked into tokens and log the intent. Raises UsageError, ContextOverflow, EngineError, StoreError."""
+    """Turn what is asked into tokens and log the intent.
+
+    Raises UsageError, ContextOverflow, EngineError, StoreError.
+    """
     asked = check_asked(
         asking.messages,
         max_tokens=asking.max_tokens,
@@ -65,7 +68,7 @@ class Running:
         self._loop = asyncio.get_running_loop()
         self._job = Job(
             opened.request,
-            lambda told: self._loop.call_soon_threadsafe(self._told, told),
+            self._tell,
             adapters=lease.files,
             top_logprobs=asking.top_logprobs,
             deadline=deadline,
@@ -121,6 +124,10 @@ class Running:
         self.cut_off()
         await self._over.wait()
 
+    def _tell(self, told: Piece | VerityError | None) -> None:
+        """From the engine's thread."""
+        self._loop.call_soon_threadsafe(self._told, told)
+
     def _told(self, told: Piece | VerityError | None) -> None:
         """In the event loop: a piece, or that the engine is done with this answer."""
         if isinstance(told, Piece):
@@ -138,8 +145,6 @@ class Running:
         return self._output().finish or ("cancelled" if self._job.cancelled or self._late() else "error")
 
     def _late(self) -> bool:
-        from verity.errors import TimedOut
-
         return isinstance(self._failed, TimedOut)
 
 

@@ -175,7 +175,7 @@ class Scheduler:
 
     def _evaluated(self, slot: _Slot, count: int, logits: Logits) -> None:
         job = slot.job
-        assert job is not None  # noqa: PT018
+        assert job is not None
         assert job.generation is not None
         slot.tokens += slot.ahead[:count]
         slot.ahead = slot.ahead[count:]
@@ -204,4 +204,6 @@ class Scheduler:
 
 
 def _late() -> VerityError:
-    return TimedOut("the answer took longer than it may", "ask for fewer tokens, or start the server with more --timeout")
+    return TimedOut(
+        "the answer took longer than it may", "ask for fewer tokens, or start the server with more --timeout"
+    )

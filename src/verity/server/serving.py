@@ -13,6 +13,7 @@ Three threads: the event loop talks, the worker computes, the desk writes.
 from __future__ import annotations
 
 import asyncio
+import datetime
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ import msgspec
 
 import verity
 from verity.engines.engine import Engine
-from verity.errors import Busy, UsageError
+from verity.errors import Busy
 from verity.exporter import EVERYTHING, NOTHING
 from verity.loader import Loader
 from verity.node import Node
@@ -34,8 +35,6 @@ from verity.server.embedding import embed
 from verity.server.running import Running, begin
 from verity.server.worker import Worker
 from verity.store.reading import Progress
-
-MAX_EMBEDDED_AT_ONCE = 1
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,22 +56,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Serving:
-    """The Service that the HTTP layer stands on. ``engine`` is used instead of llama.cpp, whatever model is asked for."""
+    """The Service that the HTTP layer stands on. ``engine`` is used instead of llama.cpp, whatever model is asked
+    for."""
 
     def __init__(
         self,
         home: Path,
-        settings: Settings = Settings(),
+        settings: Settings | None = None,
         *,
         engine: Engine | None = None,
         progress: Progress | None = None,
     ) -> None:
         self._home = home
-        self._settings = settings
+        self._settings = settings = settings or Settings()
         self._engine = engine
         self._progress = progress
         self.desk = Desk(self._open_node)
-        self.worker = Worker(self._open_node, self._loader, settings.memory_bytes or _three_quarters())
+        self.worker = Worker(self._open_node, self._loader, settings.memory_bytes or default_memory())
         self._verifying = ThreadPoolExecutor(1, thread_name_prefix="verity-verify")
         self._verify_busy = False
         self._running: set[asyncio.Task[None]] = set()
@@ -209,5 +209,8 @@ def _abandon(opening: asyncio.Future[Running]) -> None:
         opening.result().cut_off()
 
 
-def _three_quarters() -> int:
-    return default_memory()
+def _models(node: Node, loaded: set[str]) -> list[ModelInfo]:
+    def created(added_at: str) -> int:
+        return int(datetime.datetime.fromisoformat(added_at).timestamp())
+
+    return [ModelInfo(m.name, created(m.added_at), m.blake3, m.blake3 in loaded) for m in node.blobs.models()]

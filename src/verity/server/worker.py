@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from verity.errors import Busy, EngineError, UsageError, VerityError
 from verity.engines.engine import AdapterFile
 from verity.engines.numerics import PROBE_TOKENS, setting_of
+from verity.errors import Busy, EngineError, UsageError, VerityError
 from verity.loader import Loaded, Loader, Wanted
 from verity.node import Node
 from verity.server.scheduler import Job, Scheduler
@@ -48,8 +48,8 @@ class Lease(NamedTuple):
 
 
 class Worker:
-    """Runs from ``start`` to ``stop``. ``open_node`` opens the device in the worker's own thread, ``make_loader`` gives a
-    loader for one model; ``memory_bytes`` bounds what all models together may take."""
+    """Runs from ``start`` to ``stop``. ``open_node`` opens the device in the worker's own thread, ``make_loader`` gives
+    a loader for one model; ``memory_bytes`` bounds what all models together may take."""
 
     def __init__(self, open_node: Callable[[], Node], make_loader: MakeLoader, memory_bytes: int) -> None:
         self._open_node = open_node
@@ -157,7 +157,7 @@ class Worker:
 
     def _lease(self, node: Node, model: str, adapters: Sequence[Wanted]) -> Lease:
         resident = self._found(model) or self._load(node, model)
-        loaded, files = resident.loaded, []
+        loaded, files = resident.loaded, list[AdapterFile]()
         if adapters:
             loaded, files = self._with_adapters(node, resident, adapters)
         resident.leases += 1
@@ -165,8 +165,8 @@ class Worker:
         return Lease(resident, loaded, files)
 
     def _found(self, model: str) -> _Resident | None:
-        names = (lambda r: r.loaded.model["name"]), (lambda r: r.loaded.model["blake3"])
-        return next((r for r in self._residents.values() if model in [name(r) for name in names]), None)
+        known = ((resident.loaded.model, resident) for resident in self._residents.values())
+        return next((resident for said, resident in known if model in (said["name"], said["blake3"])), None)
 
     def _load(self, node: Node, model: str) -> _Resident:
         loader = self._make_loader(node)
@@ -205,8 +205,9 @@ class Worker:
     def _make_room(self, size: int) -> None:
         """Put out models that nobody has a lease on, until ``size`` bytes fit. Raises UsageError, Busy."""
         if size > self._memory_bytes:
+            wanted, bound = size / (1 << 30), self._memory_bytes / (1 << 30)
             raise UsageError(
-                f"the model needs {size / (1 << 30):.1f} GiB, and the server may use {self._memory_bytes / (1 << 30):.1f}",
+                f"the model needs {wanted:.1f} GiB, and the server may use {bound:.1f}",
                 "start it with more --memory, a smaller --context, or fewer answers at once (--parallel)",
             )
         while sum(r.loaded.engine.memory_bytes for r in self._residents.values()) + size > self._memory_bytes:

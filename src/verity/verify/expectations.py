@@ -7,7 +7,7 @@ from typing import Any
 from verity.engines import LLAMA, SCRIPTED
 from verity.sampling.noise import derive_seed, read_nonce
 from verity.statements.adapters import AdapterUse
-from verity.statements.receipt import INTENT_FIELDS, RESULT_FIELDS, SEED_FIELDS, Choice, Statement
+from verity.statements.receipt import KINDS, Choice, Statement, table_of
 from verity.statements.request import Issued
 from verity.statements.strict import canonical
 from verity.verify.claims import Fields, Nonce
@@ -15,14 +15,13 @@ from verity.verify.policy import Expected, Policy
 from verity.verify.replay import ModelName
 from verity.verify.report import Check
 
-KINDS = ("generation",)
 ENGINES = (LLAMA,)
 MAX_CHOICES = 1 << 16
 
 
 def known(intent: Statement, result: Statement) -> Check:
     """Step 1. An unknown kind or critical field fails closed."""
-    fields = INTENT_FIELDS | RESULT_FIELDS | SEED_FIELDS
+    fields = table_of(intent.predicate.kind).names
     for statement in (intent, result):
         if statement.predicate.kind not in KINDS:
             return Check("receipt", "failed", f"The receipt is of an unknown kind, {statement.predicate.kind!r}.")

@@ -41,7 +41,7 @@ class Template(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: str
 
 
-class Claim(msgspec.Struct, frozen=True, kw_only=True):
+class Claim(msgspec.Struct, frozen=True, kw_only=True, tag="generation"):
     """Everything a receipt says that replay needs, taken from fields whose commitments hold."""
 
     model: ModelName
@@ -64,6 +64,11 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     tool_calls: list[ToolCall]
     text: str
     finish: str
+
+    @property
+    def longest(self) -> int:
+        """Tokens that the context must hold at once."""
+        return len(self.prompt_tokens) + len(self.tokens)
 
 
 class CannotReplay(Exception):
