@@ -60,9 +60,9 @@ def started(home: Path) -> Iterator[list[Running]]:
     servers: list[Running] = []
     yield servers
     for server in servers:
-        if server.process.poll() is None:
-            server.process.kill()
-            server.process.communicate()
+        server.process.kill()
+        with server.process:
+            pass
 
 
 def test_it_serves_and_ends_well(home: Path, started: list[Running]) -> None:
