@@ -83,6 +83,7 @@ def test_answers_of_the_real_model_are_replayed(model_home: Path) -> None:
     schema = {"type": "object", "properties": colour, "required": ["colour"], "additionalProperties": False}
     city = {"type": "object", "properties": {"city": {"enum": ["Oslo", "Rome"]}}, "additionalProperties": False}
     tool = {"type": "function", "function": {"name": "weather", "parameters": {**city, "required": ["city"]}}}
+    calling = {"tools": [tool], "tool_choice": "required", "parallel_tool_calls": False}
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
 
     async def work(client: httpx.AsyncClient) -> None:
@@ -90,7 +91,7 @@ def test_answers_of_the_real_model_are_replayed(model_home: Path) -> None:
         asked = [
             client.post(CHAT, json={**QUESTION, **model, "n": 2, "logprobs": True, "top_logprobs": 3}),
             client.post(CHAT, json={**QUESTION, **model, "response_format": form, "stream": True}),
-            client.post(CHAT, json={**QUESTION, **model, "tools": [tool], "tool_choice": "required", "max_tokens": 60}),
+            client.post(CHAT, json={**QUESTION, **model, **calling, "max_tokens": 60}),
             client.post(TEXT, json={"prompt": "The sky is", **model}),
             client.post("/v1/embeddings", json={"model": model["model"], "input": ["blue", "sky"]}),
         ]
