@@ -46,6 +46,11 @@ async def bundle_of(client: httpx.AsyncClient, receipt: str) -> bytes:
     return response.content
 
 
+async def chosen_by(client: httpx.AsyncClient, receipt: str) -> str:
+    lines = json.loads(await bundle_of(client, receipt))["disclosure"]["intent"]
+    return str(next(line["value"]["chosen_by"] for line in lines if line["field"] == "nonce"))
+
+
 def test_answers_of_the_scripted_engine(home: Path) -> None:
     bundles: list[bytes] = []
     nonce = "5a" * 32
@@ -57,6 +62,9 @@ def test_answers_of_the_scripted_engine(home: Path) -> None:
         assert reply["verity"]["parameters"]["temperature"] == 0.5
         assert reply["verity"]["parameters"]["top_p"] == 0.95
         bundles.extend([await bundle_of(client, receipt) for receipt in reply["verity"]["receipts"]])
+        assert {await chosen_by(client, receipt) for receipt in reply["verity"]["receipts"]} == {"caller"}
+        reply = (await client.post(CHAT, json={**chat(n=2), "model": "scripted"})).json()
+        assert {await chosen_by(client, receipt) for receipt in reply["verity"]["receipts"]} == {"device"}
         asked = {"model": "scripted", "prompt": "Once", "stream": True, "temperature": 0, "logprobs": 2}
         response = await client.post(TEXT, json=asked)
         assert response.text.endswith("data: [DONE]\n\n")
