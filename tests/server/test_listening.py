@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
+import ipaddress
 import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -17,6 +20,10 @@ import httpx
 import pytest
 from calling import CHAT, chat
 from command import verity
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 import verity as package
 
@@ -133,15 +140,50 @@ def test_a_second_signal_ends_the_time_of_grace(home: Path, started: list[Runnin
     reader.join(30)
 
 
-def test_an_api_key_from_the_environment_is_needed(
+def test_other_machines_need_a_key_and_are_warned(
     home: Path, started: list[Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VERITY_API_KEY", "a-key-for-programs")
-    started.append(server := Running(home))
-    assert httpx.get(f"{server.url}/v1/models").status_code == 401
+    started.append(server := Running(home, "--host", "0.0.0.0"))
+    url = f"http://127.0.0.1:{server.told['port']}/v1/models"
+    assert httpx.get(url).status_code == 401
     allowed = {"Authorization": "Bearer a-key-for-programs"}
-    assert httpx.get(f"{server.url}/v1/models", headers=allowed).status_code == 200
+    assert httpx.get(url, headers=allowed).status_code == 200
+    assert httpx.get(url, headers={**allowed, "Host": "lamp.lan"}).status_code == 403
+    code, said = server.stop()
+    assert code == 0
+    assert "warning: without TLS" in said
+
+
+def test_tls(home: Path, tmp_path: Path, started: list[Running]) -> None:
+    certificate, key = self_signed(tmp_path)
+    started.append(server := Running(home, "--tls-cert", str(certificate), "--tls-key", str(key)))
+    assert server.url.startswith("https://127.0.0.1:")
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    assert httpx.get(f"{server.url}/health", verify=trusting).status_code == 200
     assert server.stop()[0] == 0
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 and its key, PEM."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    today = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(today - datetime.timedelta(days=1))
+        .not_valid_after(today + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .sign(private, hashes.SHA256())
+    )
+    certificate, key = folder / "cert.pem", folder / "key.pem"
+    certificate.write_bytes(made.public_bytes(Encoding.PEM))
+    key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return certificate, key
 
 
 def test_a_port_that_is_taken(home: Path) -> None:
