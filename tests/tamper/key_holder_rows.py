@@ -137,14 +137,6 @@ def _(world: World) -> Result:
         return verity.verify(bundle, key=node.key.id, home=node.home, threads=1)
 
 
-@row(
-    "adapter-named", KEY_HOLDER, BUNDLE, "names an adapter, which this version cannot replay", "replayed-exact not made"
-)
-def _(world: World) -> Result:
-    adapters = [{"blake3": "ab" * 32, "scale": 1.0}]
-    return world.verify(forge(world.node, intent=lambda f: f.update(adapters=adapters)))
-
-
 @row("other-model", KEY_HOLDER, BUNDLE, "answers with another model and says so, where one is expected", "model")
 def _(world: World) -> Result:
     return world.verify(forge(world.node), model="ab" * 32)

@@ -127,9 +127,9 @@ def _tell(answer: Any, save: str | None, as_json: bool) -> None:
 
 
 def _adapter(text: str) -> tuple[str, float]:
-    name, _, scale = text.partition("=")
+    name, given_scale, scale = text.partition("=")
     try:
-        return name, float(scale or 1)
+        return name, float(scale) if given_scale else 1.0
     except ValueError as error:
         raise UsageError(f"{scale[:40]!r} is no scale for an adapter", "give a number: --adapter NAME=0.5") from error
 
