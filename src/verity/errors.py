@@ -12,12 +12,15 @@
     ├── ProofError              a Merkle proof cannot be built, or does not hold
     ├── SignatureError          a signature does not hold
     ├── EngineError             a model cannot be loaded or run
+    ├── TypedOutputError        an answer is no value of the type that was asked for; ``answer`` is the answer
     └── Interrupted             the user stopped it; what was done so far is on record    exit 130
 
 Each carries ``hint`` (what to do about it, one sentence) and ``exit_code`` (what the command line returns).
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class VerityError(Exception):
@@ -72,6 +75,12 @@ class SignatureError(VerityError):
 
 class EngineError(VerityError):
     pass
+
+
+class TypedOutputError(VerityError):
+    """``answer`` is the Answer, receipt included, once there is one."""
+
+    answer: Any = None
 
 
 class Interrupted(VerityError):
