@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from verity.cli.terminal import ProgressBars
-from verity.engines.llama import describe_library, library
+from verity.engines.library import describe_library, library
 
 TYPES = {"Q4_1": 3, "Q4_0": 2, "Q8_0": 7, "Q4_K_M": 15, "Q6_K": 18, "F16": 1}
 """Names of types, with llama.cpp's number (``llama_ftype``) for each."""

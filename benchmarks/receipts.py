@@ -27,7 +27,8 @@ from honest import honest_by_type, honest_default
 from peer import Peer
 from verity.answer import Answer
 from verity.cli.terminal import ProgressBars
-from verity.engines.llama import LlamaEngine, default_threads
+from verity.engines.library import default_threads
+from verity.engines.llama import LlamaEngine
 from verity.node import Node
 from verity.statements.strict import decode_base64
 from verity.store.catalogue import DEFAULT

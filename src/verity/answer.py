@@ -11,6 +11,7 @@ import msgspec
 from verity.engines import SCRIPTED
 from verity.engines.numerics import Numerics
 from verity.statements.bundle import Bundle
+from verity.statements.receipt import ToolCall
 from verity.store import bundles
 
 
@@ -24,6 +25,7 @@ class Answer(msgspec.Struct, frozen=True):
     bundle: Bundle
     numerics: Numerics
     engine: str
+    tool_calls: list[ToolCall] = []
 
     @property
     def grade(self) -> str:

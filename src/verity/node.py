@@ -21,22 +21,23 @@ from typing import Any
 
 from verity.answer import Answer, Stream
 from verity.backup import Notes, back_up
-from verity.engines.engine import Engine, Logits
+from verity.engines.engine import Engine
+from verity.engines.grammar import Grammar
 from verity.engines.llama import DEFAULT_MICRO_BATCH
 from verity.engines.numerics import NumericsStore
 from verity.engines.output import Output
 from verity.errors import UsageError
 from verity.exporter import Exporter
+from verity.generation import Generation, finished
 from verity.identity.device_key import DeviceKey
 from verity.issuer import Issuer
 from verity.loader import Loaded, Loader
 from verity.log.device_log import DeviceLog
 from verity.log.rows import latest_epoch
-from verity.recorder import Begun, Recorder, ending, inspect
+from verity.recorder import Begun, Recorder, inspect
 from verity.request import Request, asked_by, check_asked, intent_fields, make_request
-from verity.sampling.sampler import Sampler
 from verity.statements.bundle import SignedIntent
-from verity.statements.receipt import Message
+from verity.statements.receipt import Message, PreviousTurn
 from verity.statements.request import IntentName, Issued
 from verity.statements.strict import canonical
 from verity.store import catalogue
@@ -44,7 +45,6 @@ from verity.store.blobs import Blobs
 from verity.store.database import Database
 from verity.store.home import locate
 from verity.store.reading import Progress
-from verity.store.receipts import Token
 
 MAX_ASKED_CONTEXT = 1 << 13
 """Tokens: a request by somebody else gets no larger context unless the owner allows it."""
@@ -117,6 +117,10 @@ class Node:
         nonce: bytes | None = None,
         request: Issued | None = None,
         show: Sequence[str] = (),
+        grammar: Grammar | None = None,
+        tools: Sequence[str] = (),
+        raw: bool = False,
+        previous: PreviousTurn | None = None,
         **sampling: float,
     ) -> Stream:
         """Answer ``prompt`` piece by piece.
@@ -128,16 +132,30 @@ class Node:
         nonce       16 to 64 bytes from whoever will verify; drawn by this device when there is none
         request     an issuer's, with its nonce: it fixes all of the above
         show        names of fields that the public receipt shows in clear; none by default
+        grammar     what the answer may look like; it is enforced, and committed
+        tools       texts of the tools that the messages offer (see verity.tools)
+        raw         give the prompt to the model as it is, without the chat template
+        previous    the turn before, in a conversation
         sampling    the parameters of SamplingParameters: temperature, top_k, top_p, min_p, …
 
         Raises UsageError, ContextOverflow, ModelNotFound, StoreError, EngineError.
         """
         if request is not None:
-            if prompt or system or max_tokens or stops or nonce or sampling:
+            if prompt or system or max_tokens or stops or nonce or sampling or grammar or tools or raw:
                 raise UsageError("a request fixes prompt, nonce and parameters", "give the request alone")
             return self._answer(request, show)
         loaded = self.load(model)
-        asked = check_asked(prompt, system=system, max_tokens=max_tokens, stops=stops, sampling=sampling)
+        asked = check_asked(
+            prompt,
+            system=system,
+            max_tokens=max_tokens,
+            stops=stops,
+            sampling=sampling,
+            grammar=grammar,
+            tools=list(tools),
+            raw=raw,
+            previous=previous,
+        )
         return self._start(loaded, make_request(loaded.engine, asked, nonce=nonce), show)
 
     def _start(
@@ -229,37 +247,35 @@ class Node:
 
     def _run(self, stream: Stream, request: Request, loaded: Loaded, begun: Begun) -> Generator[str, None, None]:
         """Tokens and result. However it ends, the result is logged with the tokens so far."""
-        output = Output(request.max_tokens, request.asked.stops)
+        answer: Generation | None = None
         cut_off_by = "error"
         try:
-            yield from self._generate(loaded.engine, request, output)
+            answer = Generation(loaded.engine, request)
+            yield from self._generate(loaded.engine, request, answer)
         except (GeneratorExit, KeyboardInterrupt):
             cut_off_by = "cancelled"
             raise
         finally:
+            output = answer.output if answer else Output(request.max_tokens, ())
             stream.answer = self._record(begun, request, output, output.finish or cut_off_by, loaded)
 
     @staticmethod
-    def _generate(engine: Engine, request: Request, output: Output) -> Iterator[str]:
-        sampler = Sampler(request.asked.parameters, request.seed, request.prompt_tokens)
+    def _generate(engine: Engine, request: Request, answer: Generation) -> Iterator[str]:
         engine.reset()
-        logits: Logits = engine.advance(request.prompt_tokens)
+        token = answer.draw(engine.advance(request.prompt_tokens))
         while True:
-            token = sampler.draw(logits)
-            output.push(token, engine.piece(token), engine.is_end(token))
-            if text := output.fresh():
+            if text := answer.output.fresh():
                 yield text
-            if output.finish is not None:
+            if answer.output.finish is not None:
                 return
-            logits = engine.advance([token])
+            token = answer.draw(engine.advance([token]))
 
     def _record(self, begun: Begun, request: Request, output: Output, finish: str, loaded: Loaded) -> Answer:
-        tokens = [Token(id=t, piece=p) for t, p in zip(output.tokens, output.pieces, strict=True)]
-        late = request.seed_fields() if request.issued and request.issued.intent else {}
-        self.recorder.finish(begun, {**ending(finish, output.text), **late}, tokens)
+        result = finished(request, output, finish)
+        self.recorder.finish(begun, result.fields, result.tokens)
         bundle = self.exporter.bundle(begun.id)
         engine = str(loaded.engine.description["name"])
-        return Answer(output.text, output.tokens, finish, begun.id, bundle, loaded.numerics, engine)
+        return Answer(output.text, output.tokens, finish, begun.id, bundle, loaded.numerics, engine, result.calls)
 
     def back_up(self, path: str | os.PathLike[str], passphrase: str | None = None) -> Notes:
         """Write key, log and receipts, not the models, to a new file; ``verity.backup.restore`` makes a device of it.

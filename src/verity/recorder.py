@@ -38,6 +38,7 @@ from verity.statements.receipt import (
     Place,
     Predicate,
     Statement,
+    ToolCall,
     make_statement,
     statement_digest,
 )
@@ -229,13 +230,13 @@ class Recorder:
         return signed[0]
 
 
-def ending(finish: str, text: str = "") -> dict[str, Any]:
+def ending(finish: str, text: str = "", calls: Iterable[ToolCall] = ()) -> dict[str, Any]:
     """The result's fields, but for the tokens (spec/receipt.md). None and [] say that a feature is not in use."""
     return {
         "output/finish": finish,
         "output/segments": None,
         "output/text": text,
-        "output/tool_calls": [],
+        "output/tool_calls": msgspec.to_builtins(list(calls)),
         "time/finished": now(),
     }
 

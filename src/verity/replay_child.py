@@ -83,7 +83,8 @@ def main() -> None:
 
 
 def _replay_locked(request: Request, tell: Callable[[int, int, int], None]) -> tuple[str, Replayed]:
-    from verity.engines.llama import LlamaEngine, describe_library, library
+    from verity.engines.library import describe_library, library
+    from verity.engines.llama import LlamaEngine
     from verity.engines.lockdown import lock_down
 
     library()
@@ -93,6 +94,8 @@ def _replay_locked(request: Request, tell: Callable[[int, int, int], None]) -> t
     import verity.engines.sandbox  # noqa: F401 - loaded while files of the library may still be opened
 
     np.exp(np.zeros(1))
+    if request.claim.grammar is not None:
+        import llguidance.numpy  # noqa: F401
     lock_down(
         memory_bytes=request.memory_bytes,
         mapped_bytes=request.mapped_bytes,

@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 
 from verity.engines.engine import Engine
+from verity.engines.grammar import Grammar
 from verity.engines.numerics import Numerics
 from verity.engines.output import MAX_STOP_BYTES, MAX_STOPS
 from verity.errors import ContextOverflow, UsageError
 from verity.sampling.noise import derive_seed, read_nonce
 from verity.sampling.parameters import SamplingParameters
-from verity.statements.receipt import ROLES, Message, input_field
+from verity.statements.receipt import ROLES, Choice, Message, PreviousTurn, input_field
 from verity.statements.request import CanonicalRequest, Issued
 from verity.store.clock import now
 
@@ -22,12 +23,21 @@ DEFAULT_MAX_TOKENS = 256
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What a caller asks for, checked; ``max_tokens`` None is DEFAULT_MAX_TOKENS or what fits."""
+    """What a caller asks for, checked.
+
+    ``max_tokens`` None is DEFAULT_MAX_TOKENS or what fits; ``tools`` are the texts of those offered; a ``raw`` prompt
+    is one message that the chat template does not touch.
+    """
 
     messages: list[Message]
     parameters: SamplingParameters
     max_tokens: int | None
     stops: list[str]
+    grammar: Grammar | None = None
+    tools: list[str] = []
+    raw: bool = False
+    previous: PreviousTurn | None = None
+    choice: Choice = Choice(0, 1)
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +55,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def seed(self) -> bytes:
         assert self.nonce is not None
-        return derive_seed(self.nonce)
+        return derive_seed(self.nonce, self.asked.choice.index)
 
     def seed_fields(self) -> dict[str, Any]:
         """Fields ``nonce`` and ``seed``: of the intent, or of the result when the nonce came after it."""
@@ -60,8 +70,9 @@ def check_asked(
     max_tokens: int | None = None,
     stops: Sequence[str] = (),
     sampling: Mapping[str, Any],
+    **more: Any,
 ) -> Asked:
-    """Check what a caller asks for. Raises UsageError."""
+    """Check what a caller asks for; ``more`` are the other members of Asked. Raises UsageError."""
     messages, parameters = _messages(prompt, system), _parameters(sampling)
     if max_tokens is not None and (type(max_tokens) is not int or max_tokens < 1):
         raise UsageError("max_tokens must be a whole number, at least 1", "leave it out for the default")
@@ -69,7 +80,9 @@ def check_asked(
         raise UsageError(f"stops is a list of at most {MAX_STOPS} strings", "put a single one in a list too")
     if not all(0 < len(_encoded(stop, "a stop string")) <= MAX_STOP_BYTES for stop in stops):
         raise UsageError(f"a stop string has 1 to {MAX_STOP_BYTES} bytes", "leave empty ones out")
-    return Asked(messages=messages, parameters=parameters, max_tokens=max_tokens, stops=list(stops))
+    if more.get("raw") and [m.role for m in messages] != ["user"]:
+        raise UsageError("a raw prompt is one message of the user", "leave `raw` out for a conversation")
+    return Asked(messages=messages, parameters=parameters, max_tokens=max_tokens, stops=list(stops), **more)
 
 
 def asked_by(request: CanonicalRequest) -> Asked:
@@ -82,8 +95,9 @@ def make_request(engine: Engine, asked: Asked, *, nonce: bytes | None = None, is
     else ``nonce``, else drawn here. Raises UsageError, ContextOverflow, EngineError."""
     if issued is None and nonce is not None:
         read_nonce(nonce.hex() if isinstance(nonce, bytes) else "")
-    clock = (issued.request.clock if issued else now()) if engine.template_clock else None
-    prompt_tokens = engine.tokenize(engine.render(asked.messages, clock))
+    clock = (issued.request.clock if issued else now()) if engine.template_clock and not asked.raw else None
+    prompt = asked.messages[0].content if asked.raw else engine.render(asked.messages, clock)
+    prompt_tokens = engine.tokenize(prompt)
     return Request(
         asked=asked,
         max_tokens=_fit(len(prompt_tokens), asked.max_tokens, engine.context_size),
@@ -141,29 +155,30 @@ def _fit(prompt: int, max_tokens: int | None, context: int) -> int:
 
 def intent_fields(request: Request, engine: Engine, model: Mapping[str, Any], numerics: Numerics) -> dict[str, Any]:
     """Every field of the intent (spec/receipt.md). None and [] say that a later version's feature is not in use."""
-    p = request.asked.parameters
+    asked, p = request.asked, request.asked.parameters
+    template = {"sha256": engine.template_digest, "add_generation_prompt": True, "clock": request.clock}
     return {
         "adapters": [],
         "batch": None,
-        "choice": {"index": 0, "of": 1},
+        "choice": msgspec.to_builtins(asked.choice),
         "context": engine.context,
         "engine": engine.description,
-        "grammar": None,
+        "grammar": msgspec.to_builtins(asked.grammar),
         "limits/max_tokens": request.max_tokens,
-        "limits/stops": request.asked.stops,
+        "limits/stops": asked.stops,
         "model": dict(model),
         "normalisation": None,
         "numerics": msgspec.to_builtins(numerics),
         "pooling": None,
-        "previous_turn": None,
+        "previous_turn": msgspec.to_builtins(asked.previous),
         "prompt_tokens": request.prompt_tokens,
         "request": request.issued.name if request.issued else None,
         "retention": None,
-        "template": {"sha256": engine.template_digest, "add_generation_prompt": True, "clock": request.clock},
+        "template": None if asked.raw else template,
         "time/started": now(),
         "tokenizer": engine.tokenizer,
-        "tools": [],
+        "tools": asked.tools,
         **{f"sampling/{name}": getattr(p, name) for name in p.__struct_fields__},
-        **{input_field(i): msgspec.to_builtins(m) for i, m in enumerate(request.asked.messages)},
+        **{input_field(i): msgspec.to_builtins(m) for i, m in enumerate(asked.messages)},
         **(request.seed_fields() if request.nonce and not (request.issued and request.issued.intent) else {}),
     }

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from verity.doctor import host
-from verity.engines import llama, lockdown
+from verity.engines import library, lockdown
 from verity.errors import EngineError
 
 PORTABLE = "CPU : SSE3 = 1 | SSSE3 = 1 | AVX = 1 | AVX2 = 1 | F16C = 1 | FMA = 1 | BMI2 = 1 | OPENMP = 1 | "
@@ -48,7 +48,7 @@ def test_a_build_for_another_processor() -> None:
 def test_the_build_that_is_here() -> None:
     """`make setup` makes a portable one; the digest is the one that receipts name."""
     assert host.build().status == "works"
-    assert llama.describe_library()["library"][:16] in host.llama().sentence
+    assert library.describe_library()["library"][:16] in host.llama().sentence
 
 
 def test_without_llama(monkeypatch: pytest.MonkeyPatch) -> None:

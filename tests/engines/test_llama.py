@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from verity.engines.llama import LlamaEngine, describe_library
+from verity.engines.library import describe_library
+from verity.engines.llama import LlamaEngine
 from verity.engines.numerics import probe_tokens
 from verity.errors import ContextOverflow, EngineError
 from verity.node import Node

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from verity.engines import llama
-from verity.engines.llama import LlamaEngine, describe_library
+from verity.engines.library import describe_library
+from verity.engines.llama import LlamaEngine
 from verity.engines.numerics import Numerics, measure
 from verity.node import Node
 

@@ -124,7 +124,7 @@ class Failing(ScriptedEngine):
     broken = False
 
     def advance(self, tokens: Any) -> Any:
-        if self.broken and len(self._tokens) > 15:
+        if self.broken and len(self._tokens[0]) > 15:
             raise EngineError("the machine is on fire")
         return super().advance(tokens)
 

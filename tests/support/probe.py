@@ -14,16 +14,16 @@ import os
 from pathlib import Path
 from typing import Any
 
-from verity.engines import llama
+from verity.engines import library, llama
 from verity.engines.numerics import measure
 
 
 def with_tiled_products() -> Any:
-    """llama.cpp, loaded without what ``llama.library`` does to the environment."""
+    """llama.cpp, loaded without what ``library.library`` does to the environment."""
     os.environ["GGML_CPU_TILED_MM"] = "1"
     import llama_cpp.llama_cpp as lib
 
-    lib.llama_log_set(llama._log_callback(lib), None)
+    lib.llama_log_set(library._log_callback(lib), None)
     lib.llama_backend_init()
     return lib
 
@@ -36,11 +36,12 @@ def main() -> None:
     options = parser.parse_args()
     if options.tiled:
         lib = with_tiled_products()
-        llama.library = lambda: lib  # type: ignore[assignment]
+        setattr(llama, "library", lambda: lib)  # noqa: B010
+        setattr(library, "library", lambda: lib)  # noqa: B010
     engine = llama.LlamaEngine(options.model, threads=1, micro_batch=options.micro_batch)
     measured = measure(engine)
     told = {"exact": measured.exact, "fingerprint": measured.fingerprint, "library": engine.description["library"]}
-    told["build"] = llama.library().llama_print_system_info().decode()
+    told["build"] = library.library().llama_print_system_info().decode()
     print(json.dumps(told))
 
 

@@ -15,7 +15,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from verity.engines.llama import default_threads, describe_library, library
+from verity.engines.library import default_threads, describe_library, library
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".verity"

@@ -7,6 +7,7 @@ is the hostile one, with the same weights where it has any: the numerics agree, 
 
 from __future__ import annotations
 
+import json
 import math
 import struct
 from collections.abc import Callable
@@ -18,6 +19,7 @@ import pytest
 from gguf import ARRAY, BYTE_TOKENS, F32, I32, STRING, U32, gguf, text, tiny, tiny_metadata, tiny_tensors
 from hostile import header, says, verdict, weights
 
+from verity.engines.grammar import compiler
 from verity.engines.llama import LlamaEngine
 from verity.engines.templates import CHATML
 from verity.node import Node
@@ -161,13 +163,32 @@ def test_memory_is_limited(device: Node, tmp_path: Path) -> None:
     assert any(words in check.sentence for words in ("cannot be given a context", "more memory", "died")), check
 
 
-def test_a_receipt_with_a_grammar_never_reaches_the_child(device: Node, started: list[int], tmp_path: Path) -> None:
-    """This version has no grammars, so that there is none to be hostile."""
+def test_a_malformed_grammar_never_reaches_the_child(device: Node, started: list[int], tmp_path: Path) -> None:
     grammar = {"source": 'root ::= "a" root | root', "compiler": "1"}
     check = verdict(device, tiny(CHATML), tmp_path, lie=lambda fields: fields.update(grammar=grammar))
-    assert check.status == "not made"
-    assert "uses 'grammar'" in check.sentence
+    assert check.status == "failed"
+    assert "Field 'grammar'" in check.sentence
     assert started == []
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        ("json_schema", json.dumps({"type": "string", "pattern": "(a{1000}){1000}"})),
+        ("json_schema", json.dumps({"items": {"type": "string", "maxLength": 10**9}, "minItems": 10**9})),
+        ("json_schema", json.dumps({"enum": ["x" * 100_000]})),
+        ("json_schema", '{"$ref": "file:///etc/passwd"}'),
+        ("lark", "start: " + "(" * 30_000),
+        ("lark", "start: a\na: a a | a\n"),
+        ("lark", "start: /(.*a){200}/ & ~/(a|b)*/\n"),
+    ],
+    ids=lambda grammar: grammar[1][:30],
+)
+def test_a_hostile_grammar_is_within_the_limits(grammar: tuple[str, str], device: Node, tmp_path: Path) -> None:
+    named = {"compiler": compiler(), "kind": grammar[0], "source": grammar[1]}
+    check = verdict(device, tiny(CHATML), tmp_path, lie=lambda fields: fields.update(grammar=named), measured=True)
+    assert check.status in ("failed", "not made")
+    assert check.sentence
 
 
 @pytest.mark.slow

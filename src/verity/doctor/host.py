@@ -11,7 +11,7 @@ import sys
 
 from verity.doctor.finding import Outcome
 from verity.engines import lockdown
-from verity.engines.llama import describe_library, library
+from verity.engines.library import describe_library, library
 from verity.engines.numerics import processor_flags
 from verity.errors import EngineError
 from verity.store.clock import written

@@ -3,20 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from verity.statements.receipt import Message
 
-__all__ = ["Engine", "Logits", "Message"]
+if TYPE_CHECKING:
+    from verity.engines.grammar import Constraint, Grammar
+
+__all__ = ["Engine", "Logits", "Message", "Part"]
 
 Logits = npt.NDArray[np.float32]
 
 
+class Part(NamedTuple):
+    """Tokens to append to one sequence in a step that others share."""
+
+    sequence: int
+    tokens: Sequence[int]
+
+
 class Engine(Protocol):
-    """One model, loaded, with one sequence of tokens in its context."""
+    """One model, loaded, with one sequence of tokens in its context, or several.
+
+    ``advance`` and ``advance_all`` work on sequence 0; ``step`` on many at once, which changes no bit of any.
+    """
+
+    @property
+    def sequences(self) -> int:
+        """How many sequences there are, numbered from 0."""
+
+    @property
+    def widest(self) -> int:
+        """The most tokens of one step."""
 
     @property
     def description(self) -> dict[str, Any]:
@@ -58,8 +79,21 @@ class Engine(Protocol):
     def is_end(self, token: int) -> bool:
         """Whether the model ends its answer with ``token``."""
 
+    def constrain(self, grammar: Grammar) -> Constraint:
+        """What the grammar allows, token by token. Raises UsageError for one that cannot be compiled."""
+
     def reset(self) -> None:
-        """Forget the sequence."""
+        """Forget all sequences."""
+
+    def keep(self, sequence: int, length: int) -> None:
+        """Forget what follows the first ``length`` tokens of a sequence. Raises EngineError."""
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Make ``target`` the first ``length`` tokens of ``source``, without computing them. Raises EngineError."""
+
+    def step(self, parts: Sequence[Part]) -> list[Logits]:
+        """Append each part's tokens to its sequence (no two parts one), ``widest`` at most in all; the logits after the
+        last token of each. Valid until the next call. Raises EngineError."""
 
     def advance(self, tokens: Sequence[int]) -> Logits:
         """Append ``tokens``; the logits (vocabulary,) after the last. Valid until the next call. Raises EngineError."""

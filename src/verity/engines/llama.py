@@ -10,17 +10,16 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
-import os
-import platform
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from verity.engines import LLAMA
-from verity.engines.engine import Logits, Message
-from verity.engines.numerics import PROBE_BATCH, processor_flags
+from verity.engines.engine import Logits, Message, Part
+from verity.engines.grammar import Constraint, Grammar, Vocabulary
+from verity.engines.library import default_threads, describe_library, explain, library, load_model
+from verity.engines.numerics import PROBE_BATCH
 from verity.engines.output import MAX_PIECE_BYTES
 from verity.engines.templates import CHATML, ChatTemplate
 from verity.errors import ContextOverflow, EngineError
@@ -33,70 +32,12 @@ _MAX_BYTES_A_TOKEN = 256
 """Averages that no real prompt comes near."""
 _FLASH_ATTENTION_ON = 1
 _Q8_0 = 8
-_last_errors: list[str] = []
-
-
-@functools.cache
-def library() -> Any:
-    """The ctypes module of llama.cpp, loaded once with the environment it needs. Raises EngineError."""
-    _require_avx2()
-    os.environ["GGML_CPU_TILED_MM"] = "0"
-    # OpenMP threads spin while they wait: two busy processes on two cores then starve each other (0.3 tokens/s).
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    try:
-        import llama_cpp.llama_cpp as lib
-    except (ImportError, OSError, RuntimeError) as error:
-        raise EngineError(
-            f"llama.cpp is not installed here ({error})", "run `make setup`, or install verity-ai[llama]"
-        ) from error
-    lib.llama_log_set(_log_callback(lib), ctypes.c_void_p(0))
-    lib.llama_backend_init()
-    return lib
-
-
-@functools.cache
-def _log_callback(lib: Any) -> Any:
-    """Keep llama.cpp's last warnings for error messages instead of letting it write to stderr."""
-
-    def remember(_level: int, text: bytes, _data: Any) -> None:
-        line = text.decode("utf-8", "replace").strip()
-        if line:
-            _last_errors.append(line[:300])
-            del _last_errors[:-8]
-
-    return lib.llama_log_callback(remember)
-
-
-def _require_avx2() -> None:
-    flags = processor_flags()
-    if platform.machine() in ("x86_64", "AMD64") and flags and "avx2" not in flags:
-        raise EngineError(
-            "this processor has no AVX2, which the portable build of llama.cpp needs",
-            "x86-64 processors since 2013 have it; other commands, such as `verity verify --no-replay`, work here",
-        )
-
-
-def describe_library() -> dict[str, Any]:
-    """Name, version and digest of the library that computes (SHA-256 over its files, by name)."""
-    version, digest = _library_digest()
-    return {"name": LLAMA, "version": f"llama-cpp-python {version}", "library": digest}
-
-
-@functools.cache
-def _library_digest() -> tuple[str, str]:
-    loaded = library()  # first: it sets what the library reads from the environment
-    import llama_cpp
-
-    hasher = hashlib.sha256()
-    folder = Path(loaded._lib._name).parent  # where it was loaded from: LLAMA_CPP_LIB_PATH may name another build
-    for path in sorted(p for p in folder.iterdir() if ".so" in p.suffixes or p.suffix in (".dylib", ".dll")):
-        hasher.update(path.name.encode() + b"\x00" + path.read_bytes())
-    return llama_cpp.__version__, hasher.hexdigest()
 
 
 class LlamaEngine:
-    """One GGUF model with one sequence. ``threads`` defaults to all cores but one; ``micro_batch`` is how many tokens
-    are evaluated at once. Neither changes a bit of the logits. Raises EngineError when the file cannot be loaded."""
+    """One GGUF model with ``sequences`` sequences of ``context_size`` tokens each. ``threads`` defaults to all cores
+    but one; ``micro_batch`` is how many tokens are evaluated at once. None of these changes a bit of the logits: every
+    sequence has cells of its own, in the order of its tokens. Raises EngineError when the file cannot be loaded."""
 
     def __init__(
         self,
@@ -105,16 +46,18 @@ class LlamaEngine:
         context_size: int | None = None,
         threads: int | None = None,
         micro_batch: int = DEFAULT_MICRO_BATCH,
+        sequences: int = 1,
     ) -> None:
         self._lib = lib = library()
         self._model: Any = None
         self._ctx: Any = None
         self._batch: Any = None
         self._micro_batch = micro_batch
-        self._widest = max(micro_batch, PROBE_BATCH)
-        self._position = 0
+        self.widest = max(micro_batch, PROBE_BATCH, sequences)
+        self.sequences = sequences
+        self._positions = [0] * sequences
         self._pieces: dict[int, bytes] = {}
-        self._model = _load_model(lib, path)
+        self._model = load_model(lib, path)
         self._vocab = lib.llama_model_get_vocab(self._model)
         self.vocabulary: int = lib.llama_vocab_n_tokens(self._vocab)
         if self.vocabulary < 1:
@@ -128,22 +71,22 @@ class LlamaEngine:
         if not 0 < (context_size or 1) <= MAX_CONTEXT:
             raise EngineError(f"a context of {context_size} tokens is not possible (1 to {MAX_CONTEXT:,})")
         params = lib.llama_context_default_params()
-        params.n_ctx = context_size or max(1, min(trained, DEFAULT_CONTEXT))
-        params.n_batch = params.n_ubatch = self._widest
-        params.n_seq_max = 1
+        params.n_ctx = (context_size or max(1, min(trained, DEFAULT_CONTEXT))) * self.sequences
+        params.n_batch = params.n_ubatch = self.widest
+        params.n_seq_max = self.sequences
+        params.kv_unified = False
         params.n_threads = params.n_threads_batch = threads
         params.flash_attn_type = _FLASH_ATTENTION_ON
         params.type_k = params.type_v = _Q8_0
         params.offload_kqv = False
         self._ctx = lib.llama_init_from_model(self._model, params)
         if not self._ctx:
-            raise EngineError(_explain("the model cannot be given a context"), "try a smaller --context")
-        self.context_size: int = lib.llama_n_ctx(self._ctx)
+            raise EngineError(explain("the model cannot be given a context"), "try a smaller --context")
+        self.context_size: int = lib.llama_n_ctx_seq(self._ctx)
         self._memory = lib.llama_get_memory(self._ctx)
-        self._batch = lib.llama_batch_init(self._widest, 0, 1)
-        for i in range(self._widest):
+        self._batch = lib.llama_batch_init(self.widest, 0, 1)
+        for i in range(self.widest):
             self._batch.n_seq_id[i] = 1
-            self._batch.seq_id[i][0] = 0
 
     def _read_template(self) -> ChatTemplate:
         source = self._lib.llama_model_chat_template(self._model, None)
@@ -214,41 +157,77 @@ class LlamaEngine:
     def _text(self, token: int) -> str:
         return (self._lib.llama_vocab_get_text(self._vocab, token) or b"").decode("utf-8", "replace")
 
+    def constrain(self, grammar: Grammar) -> Constraint:
+        return Constraint(self._constrained, grammar)
+
+    @functools.cached_property
+    def _constrained(self) -> Vocabulary:
+        return Vocabulary(self)
+
     def reset(self) -> None:
         self._lib.llama_memory_clear(self._memory, False)
-        self._position = 0
+        self._positions = [0] * self.sequences
+
+    def keep(self, sequence: int, length: int) -> None:
+        if length < self._positions[sequence]:
+            if not self._lib.llama_memory_seq_rm(self._memory, sequence, length, -1):
+                raise EngineError("llama.cpp cannot forget part of a sequence", "this kind of model is not served")
+            self._positions[sequence] = length
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        self.keep(target, 0)
+        size = self._lib.llama_state_seq_get_size(self._ctx, source)
+        buffer = (ctypes.c_uint8 * size)()
+        copied = self._lib.llama_state_seq_get_data(self._ctx, buffer, size, source)
+        if not copied or not self._lib.llama_state_seq_set_data(self._ctx, buffer, copied, target):
+            raise EngineError(explain("llama.cpp could not copy a sequence"))
+        self._positions[target] = self._positions[source]
+        self.keep(target, length)
+
+    def step(self, parts: Sequence[Part]) -> list[Logits]:
+        if sum(len(part.tokens) for part in parts) > self.widest:
+            raise EngineError(f"a step has at most {self.widest} tokens")
+        rows = self._decode(parts, first_output=None)
+        return [self._row(row) for row in rows]
 
     def advance(self, tokens: Sequence[int]) -> Logits:
         for start in range(0, len(tokens), self._micro_batch):
-            self._decode(tokens[start : start + self._micro_batch], first_output=None)
+            self._decode([Part(0, tokens[start : start + self._micro_batch])], first_output=None)
         return self._row(-1)
 
     def advance_all(self, tokens: Sequence[int], skip: int = 0, at_least: int = 1) -> Iterator[Logits]:
-        size = min(max(self._micro_batch, at_least), self._widest)
+        size = min(max(self._micro_batch, at_least), self.widest)
         for start in range(0, len(tokens), size):
             chunk = tokens[start : start + size]
             first = max(0, skip - start)
-            self._decode(chunk, first_output=first)
+            self._decode([Part(0, chunk)], first_output=first)
             for index in range(first, len(chunk)):
                 yield self._row(index)
 
-    def _decode(self, tokens: Sequence[int], first_output: int | None) -> None:
-        """Evaluate one micro-batch; logits from index ``first_output`` on, or for the last token alone."""
-        batch, count = self._batch, len(tokens)
-        if self._position + count > self.context_size:
-            raise ContextOverflow(f"the context of {self.context_size:,} tokens is full", "use a larger --context")
-        first_output = count - 1 if first_output is None else first_output
-        batch.n_tokens = count
-        for i, token in enumerate(tokens):
-            if not 0 <= token < self.vocabulary:
-                raise EngineError(f"token {token} is not in the model's vocabulary of {self.vocabulary:,}")
-            batch.token[i] = token
-            batch.pos[i] = self._position + i
-            batch.logits[i] = i >= first_output
+    def _decode(self, parts: Sequence[Part], first_output: int | None) -> list[int]:
+        """Evaluate one batch; returns where each part's last logits are. Logits come from each part's index
+        ``first_output`` on, or for its last token alone."""
+        batch, at, rows = self._batch, 0, []
+        for sequence, tokens in parts:
+            position, last = self._positions[sequence], len(tokens) - 1
+            if position + len(tokens) > self.context_size:
+                raise ContextOverflow(f"the context of {self.context_size:,} tokens is full", "use a larger --context")
+            for i, token in enumerate(tokens):
+                if not 0 <= token < self.vocabulary:
+                    raise EngineError(f"token {token} is not in the model's vocabulary of {self.vocabulary:,}")
+                batch.token[at] = token
+                batch.pos[at] = position + i
+                batch.seq_id[at][0] = sequence
+                batch.logits[at] = i >= (last if first_output is None else first_output)
+                at += 1
+            rows.append(at - 1)
+        batch.n_tokens = at
         status = self._lib.llama_decode(self._ctx, batch)
         if status != 0:
-            raise EngineError(_explain(f"llama.cpp could not evaluate the tokens (status {status})"))
-        self._position += count
+            raise EngineError(explain(f"llama.cpp could not evaluate the tokens (status {status})"))
+        for sequence, tokens in parts:
+            self._positions[sequence] += len(tokens)
+        return rows
 
     def _row(self, index: int) -> Logits:
         logits = self._lib.llama_get_logits_ith(self._ctx, index)
@@ -268,30 +247,3 @@ class LlamaEngine:
     def __del__(self) -> None:
         if getattr(self, "_lib", None) is not None:
             self.close()
-
-
-def default_threads() -> int:
-    """All the cores this process may use but one."""
-    return max(1, len(os.sched_getaffinity(0)) - 1) if hasattr(os, "sched_getaffinity") else 1
-
-
-def _load_model(lib: Any, path: Path) -> Any:
-    hint = f"pull it again: `verity pull`, or check {path.name} with `verity models check`"
-    try:
-        with path.open("rb") as file:
-            if file.read(4) != b"GGUF":
-                raise EngineError(f"{path} is not a GGUF model file", hint)
-    except OSError as error:
-        raise EngineError(f"{path} cannot be read: {error.strerror}", hint) from error
-    params = lib.llama_model_default_params()
-    params.n_gpu_layers = 0
-    params.use_extra_bufts = False
-    model = lib.llama_model_load_from_file(os.fsencode(path), params)
-    if not model:
-        raise EngineError(_explain("the model file is damaged, cut short or of an unknown kind"), hint)
-    return model
-
-
-def _explain(message: str) -> str:
-    told = next((line for line in reversed(_last_errors) if "error" in line.lower() or "fail" in line.lower()), "")
-    return f"{message}: {told}" if told else message

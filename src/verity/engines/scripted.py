@@ -6,6 +6,7 @@ It ships so that programs on top of Verity can be tested without a model or a co
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from verity.engines import SCRIPTED
-from verity.engines.engine import Logits, Message
+from verity.engines.engine import Logits, Message, Part
+from verity.engines.grammar import Constraint, Grammar, Vocabulary
 from verity.errors import ContextOverflow, EngineError
 from verity.sampling.noise import all_words, gumbel
 
@@ -32,13 +34,21 @@ class ScriptedEngine:
 
     vocabulary = _VOCABULARY
     template_clock = False
+    widest = 128
 
-    def __init__(self, reply: str = "This is the scripted reply.", *, context_size: int = 4096, delay_s: float = 0.0):
+    def __init__(
+        self,
+        reply: str = "This is the scripted reply.",
+        *,
+        context_size: int = 4096,
+        delay_s: float = 0.0,
+        sequences: int = 1,
+    ) -> None:
         self.context_size = context_size
+        self.sequences = sequences
         self._reply = [*reply.encode(), END]
         self._delay_s = delay_s
-        self._tokens: list[int] = []
-        self._hasher = hashlib.sha256()
+        self._tokens: list[list[int]] = [[] for _ in range(sequences)]
 
     @property
     def model(self) -> dict[str, Any]:
@@ -75,38 +85,54 @@ class ScriptedEngine:
     def is_end(self, token: int) -> bool:
         return token == END
 
+    def constrain(self, grammar: Grammar) -> Constraint:
+        return Constraint(self._constrained, grammar)
+
+    @functools.cached_property
+    def _constrained(self) -> Vocabulary:
+        return Vocabulary(self)
+
     def reset(self) -> None:
-        self._tokens = []
-        self._hasher = hashlib.sha256()
+        self._tokens = [[] for _ in range(self.sequences)]
+
+    def keep(self, sequence: int, length: int) -> None:
+        del self._tokens[sequence][length:]
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        self._tokens[target] = self._tokens[source][:length]
+
+    def step(self, parts: Sequence[Part]) -> list[Logits]:
+        for sequence, tokens in parts:
+            for token in tokens:
+                self._append(sequence, token)
+        time.sleep(self._delay_s)
+        return [self._logits(part.sequence) for part in parts]
 
     def advance(self, tokens: Sequence[int]) -> Logits:
-        for token in tokens:
-            self._append(token)
-        time.sleep(self._delay_s)
-        return self._logits()
+        return self.step([Part(0, tokens)])[0]
 
     def advance_all(self, tokens: Sequence[int], skip: int = 0, at_least: int = 1) -> Iterator[Logits]:  # noqa: ARG002
         for index, token in enumerate(tokens):
-            self._append(token)
+            self._append(0, token)
             if index >= skip:
-                yield self._logits()
+                yield self._logits(0)
 
     def close(self) -> None:
         self.reset()
 
-    def _append(self, token: int) -> None:
+    def _append(self, sequence: int, token: int) -> None:
         if not 0 <= token < _VOCABULARY:
             raise EngineError(f"token {token} is not in the vocabulary")
-        if len(self._tokens) >= self.context_size:
+        if len(self._tokens[sequence]) >= self.context_size:
             raise ContextOverflow(f"the context of {self.context_size} tokens is full")
-        self._tokens.append(token)
-        self._hasher.update(token.to_bytes(2, "big"))
+        self._tokens[sequence].append(token)
 
-    def _logits(self) -> Logits:
-        key = np.uint64(int.from_bytes(self._hasher.digest()[:8], "little"))
-        logits = gumbel(all_words(key, _VOCABULARY))
+    def _logits(self, sequence: int) -> Logits:
+        tokens = self._tokens[sequence]
+        digest = hashlib.sha256(np.array(tokens, dtype=">u2").tobytes()).digest()
+        logits = gumbel(all_words(np.uint64(int.from_bytes(digest[:8], "little")), _VOCABULARY))
         logits[TURN] = -100.0
-        if TURN in self._tokens:
-            written = len(self._tokens) - 1 - self._tokens.index(TURN)
+        if TURN in tokens:
+            written = len(tokens) - 1 - tokens.index(TURN)
             logits[self._reply[min(written, len(self._reply) - 1)]] += _BOOST
         return logits.astype(np.float32)

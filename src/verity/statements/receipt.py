@@ -49,6 +49,27 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     type: str = "text"
 
 
+class ToolCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A call that an answer makes: the tool's name, and its arguments as the text of a JSON object."""
+
+    name: str
+    arguments: str
+
+
+class PreviousTurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Field ``previous_turn``: the receipt of the turn before (32 hex digits) and its result's statement digest."""
+
+    id: str
+    result: str
+
+
+class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Field ``choice``: this answer is number ``index`` of ``of`` to one request."""
+
+    index: int
+    of: int
+
+
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where in which log the statement says it stands; ``previous`` is the hash of the leaf before it."""
 

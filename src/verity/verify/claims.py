@@ -7,11 +7,22 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from verity.engines.grammar import Grammar
 from verity.engines.numerics import Numerics
 from verity.engines.output import MAX_STOP_BYTES, MAX_STOPS
 from verity.errors import FormatError, UsageError
 from verity.sampling.parameters import SamplingParameters
-from verity.statements.receipt import FINISHES, INPUT_PREFIX, ROLES, Message, convert_field, input_field
+from verity.statements.commitments import ID_BYTES
+from verity.statements.receipt import (
+    FINISHES,
+    INPUT_PREFIX,
+    ROLES,
+    Message,
+    PreviousTurn,
+    ToolCall,
+    convert_field,
+    input_field,
+)
 from verity.statements.request import TIME
 from verity.statements.strict import canonical, decode_hex
 from verity.verify.replay import CannotReplay, Claim, ModelName, Template
@@ -21,14 +32,10 @@ _T = TypeVar("_T")
 UNUSED: dict[str, Any] = {
     "adapters": [],
     "batch": None,
-    "grammar": None,
     "normalisation": None,
     "output/segments": None,
-    "output/tool_calls": [],
     "pooling": None,
-    "previous_turn": None,
     "retention": None,
-    "tools": [],
 }
 """Fields that later versions fill, with the value that says that their feature is not in use."""
 
@@ -52,13 +59,6 @@ class RequestName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     id: str
     sha256: str
-
-
-class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Field ``choice``: this answer is number ``index`` of ``of`` to one request."""
-
-    index: int
-    of: int
 
 
 class Withheld(Exception):
@@ -125,6 +125,30 @@ class Fields:
             raise FormatError(f"a receipt has at most {MAX_STOPS} stop strings of 1 to {MAX_STOP_BYTES} bytes")
         return stops
 
+    def template(self) -> Template | None:
+        """The chat template's digest and arguments; None for a raw prompt. Raises Withheld, FormatError."""
+        if self.value("template") is None:
+            if [message.role for message in self.messages()] != ["user"]:
+                raise FormatError("a prompt without a template is one message of the user")
+            return None
+        template = self.read("template", Template)
+        if template.clock is not None and not TIME.fullmatch(template.clock):
+            raise FormatError("the template's clock is not a time in UTC (RFC 3339)")
+        return template
+
+    def previous(self) -> PreviousTurn | None:
+        """The turn before, if this is one of a conversation. Raises Withheld, FormatError."""
+        if self.value("previous_turn") is None:
+            return None
+        previous = self.read("previous_turn", PreviousTurn)
+        decode_hex(previous.id, ID_BYTES, "previous turn's receipt id")
+        decode_hex(previous.result, 32, "digest of the previous turn's result")
+        return previous
+
+    def grammar(self) -> Grammar | None:
+        """The grammar, if there is one; not compiled yet. Raises Withheld, FormatError."""
+        return self.read("grammar", Grammar) if self.value("grammar") is not None else None
+
     def _time(self, field: str) -> None:
         if not TIME.fullmatch(self.read(field, str)):
             raise FormatError(f"field {field!r} is not a time in UTC (RFC 3339)")
@@ -143,10 +167,9 @@ class Fields:
         if self.value("request") is not None:
             self.read("request", RequestName)
         decode_hex(self.read("seed", str), 32, "seed")
-        model, template = self.read("model", ModelName), self.read("template", Template)
+        model = self.read("model", ModelName)
         decode_hex(model.blake3, 32, "model's BLAKE3 digest")
-        if template.clock is not None and not TIME.fullmatch(template.clock):
-            raise FormatError("the template's clock is not a time in UTC (RFC 3339)")
+        self.previous()
         if self.read("limits/max_tokens", int) < 1:
             raise FormatError("the receipt asks for less than one token")
         finish = self.read("output/finish", str)
@@ -157,7 +180,7 @@ class Fields:
             engine=self.read("engine", dict[str, Any]),
             tokenizer=self.read("tokenizer", dict[str, Any]),
             context=self.read("context", dict[str, Any]),
-            template=template,
+            template=self.template(),
             numerics=self.read("numerics", Numerics),
             messages=self.messages(),
             prompt_tokens=self.read("prompt_tokens", list[int]),
@@ -167,6 +190,9 @@ class Fields:
             seed=self.read("seed", str),
             tokens=tokens,
             pieces=pieces,
+            grammar=self.grammar(),
+            tools=self.read("tools", list[str]),
+            tool_calls=self.read("output/tool_calls", list[ToolCall]),
             text=self.read("output/text", str),
             finish=finish,
         )

@@ -6,10 +6,10 @@ from typing import Any
 
 from verity.engines import LLAMA, SCRIPTED
 from verity.sampling.noise import derive_seed, read_nonce
-from verity.statements.receipt import INTENT_FIELDS, RESULT_FIELDS, SEED_FIELDS, Statement
+from verity.statements.receipt import INTENT_FIELDS, RESULT_FIELDS, SEED_FIELDS, Choice, Statement
 from verity.statements.request import Issued
 from verity.statements.strict import canonical
-from verity.verify.claims import Choice, Fields, Nonce
+from verity.verify.claims import Fields, Nonce
 from verity.verify.policy import Expected, Policy
 from verity.verify.replay import ModelName
 from verity.verify.report import Check

@@ -13,11 +13,14 @@ from typing import Any
 import msgspec
 
 from verity.engines.engine import Engine
+from verity.engines.grammar import Grammar, compiler
 from verity.engines.numerics import Numerics
 from verity.engines.output import Output
+from verity.engines.tool_calls import parse_calls
+from verity.errors import VerityError
 from verity.sampling.parameters import SamplingParameters
 from verity.sampling.sampler import Sampler
-from verity.statements.receipt import Message
+from verity.statements.receipt import Message, ToolCall
 
 
 class ModelName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,7 +47,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     engine: dict[str, Any]
     tokenizer: dict[str, Any]
     context: dict[str, Any]
-    template: Template
+    template: Template | None
     numerics: Numerics
     messages: list[Message]
     prompt_tokens: list[int]
@@ -54,6 +57,9 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     seed: str
     tokens: list[int]
     pieces: list[bytes]
+    grammar: Grammar | None
+    tools: list[str]
+    tool_calls: list[ToolCall]
     text: str
     finish: str
 
@@ -83,7 +89,27 @@ class Replayed(msgspec.Struct, frozen=True):
 
 
 def replay(engine: Engine, claim: Claim, progress: Callable[[int, int], None] | None = None) -> Outcome:
-    """Re-run ``claim`` on ``engine``. Raises EngineError when the model cannot be run, CannotReplay without tokens."""
+    """Re-run ``claim`` on ``engine``. Raises EngineError when the model cannot be run, CannotReplay without tokens, and
+    for a grammar by another compiler than the one here under which it does not come out again."""
+    try:
+        outcome = _replay(engine, claim, progress)
+    except VerityError as error:
+        if _other_compiler(claim):
+            raise CannotReplay(f"its grammar could not be followed here: {error}", _other_compiler(claim)) from error
+        raise
+    if not outcome.matches and (hint := _other_compiler(claim)):
+        raise CannotReplay(outcome.sentence.rstrip("."), hint)
+    return outcome
+
+
+def _other_compiler(claim: Claim) -> str:
+    """What to do about a grammar by another compiler; nothing when it is the one here."""
+    if claim.grammar is None or claim.grammar.compiler == compiler():
+        return ""
+    return f"its grammar is by {claim.grammar.compiler[:80]!r}, here is {compiler()}: replay it with that one"
+
+
+def _replay(engine: Engine, claim: Claim, progress: Callable[[int, int], None] | None) -> Outcome:
     engine.reset()
     wrong = _prompt_differs(engine, claim) or _impossible(engine, claim)
     if wrong is not None:
@@ -92,15 +118,18 @@ def replay(engine: Engine, claim: Claim, progress: Callable[[int, int], None] | 
         raise CannotReplay("the answer was cut off before its first token: there is nothing to replay")
     sampler = Sampler(claim.parameters, bytes.fromhex(claim.seed), claim.prompt_tokens)
     output = Output(claim.max_tokens, claim.stops)
+    constraint = engine.constrain(claim.grammar) if claim.grammar is not None else None
     sequence = [*claim.prompt_tokens, *claim.tokens[:-1]]
     rows = engine.advance_all(sequence, skip=len(claim.prompt_tokens) - 1)
     for position, (token, logits) in enumerate(zip(claim.tokens, rows, strict=True)):
         if output.finish is not None:
             return _differs(f"the answer was over after {position} tokens ({output.finish}), yet it goes on")
-        verdict = sampler.judge(logits, token)
+        verdict = sampler.judge(constraint.apply(logits) if constraint else logits, token)
         if not verdict.matches:
             return _token_differs(engine, position, token, verdict.best, verdict.margin)
         output.push(token, engine.piece(token), engine.is_end(token))
+        if constraint is not None:
+            constraint.push(token)
         if progress is not None and position % 16 == 15:
             progress(position + 1, len(claim.tokens))
     return _ending_differs(output, claim) or Outcome(
@@ -111,6 +140,10 @@ def replay(engine: Engine, claim: Claim, progress: Callable[[int, int], None] | 
 def _prompt_differs(engine: Engine, claim: Claim) -> Outcome | None:
     """The prompt's tokens must follow from the messages by the model's own template and tokenizer."""
     template = claim.template
+    if template is None:
+        if engine.tokenizer != claim.tokenizer or engine.tokenize(claim.messages[0].content) != claim.prompt_tokens:
+            return _differs("the prompt's tokens do not follow from the disclosed prompt")
+        return None
     if engine.template_digest != template.sha256:
         return _differs("the receipt names another chat template than the model's own")
     if engine.template_clock != (template.clock is not None) or not template.add_generation_prompt:
@@ -155,6 +188,8 @@ def _ending_differs(output: Output, claim: Claim) -> Outcome | None:
         return _differs(f"the receipt says that the answer ended by {claim.finish!r}, the replay says {seen!r}")
     if output.text != claim.text:
         return _differs("the output's text is not the text of its tokens")
+    if claim.tool_calls != (parse_calls(claim.text) if claim.tools else []):
+        return _differs("the receipt's tool calls are not those in its text")
     return None
 
 

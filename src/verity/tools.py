@@ -1,0 +1,120 @@
+"""Tools that a model may call, folded into plain messages and a grammar: one way for all models (spec/grammar.md).
+
+The receipt's inputs are then exactly what the model was told, and its grammar is what it could answer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from verity.engines.grammar import Grammar, json_schema, lark
+from verity.engines.tool_calls import BEGIN, END, MAX_CALLS, spell_call
+from verity.errors import FormatError, UsageError
+from verity.statements.receipt import Message, ToolCall
+from verity.statements.strict import load
+
+MAX_TOOLS = 128
+MAX_TOOL = 1 << 16
+"""Bytes of one tool's text."""
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+_NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+_CALLING = (
+    "You can call these functions:\n<tools>\n{tools}\n</tools>\n"
+    "To call one, answer with its name and arguments as JSON, in this form and with nothing else:\n"
+    '<tool_call>\n{{"name": "function", "arguments": {{}}}}\n</tool_call>\n'
+    "The result comes back in <tool_response></tool_response>."
+)
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """A message of a conversation with tools. ``role`` is ``system``, ``user``, ``assistant`` (with the ``calls`` that
+    it made) or ``tool`` (the result of a call)."""
+
+    role: str
+    content: str = ""
+    calls: Sequence[ToolCall] = ()
+
+
+class _Function(msgspec.Struct):
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class _Tool(msgspec.Struct):
+    type: str
+    function: _Function
+
+
+def fold(turns: Sequence[Turn], tools: Sequence[str] = ()) -> list[Message]:
+    """The plain messages that tell a model the same: which tools there are, what it called, and what came back."""
+    told: list[Message] = []
+    for turn in turns:
+        if turn.role == "tool":
+            response = f"<tool_response>\n{turn.content}\n</tool_response>"
+            if told and told[-1].role == "user" and told[-1].content.startswith("<tool_response>"):
+                response = f"{told.pop().content}\n{response}"
+            told.append(Message("user", response))
+        else:
+            parts = [*filter(None, [turn.content]), *map(spell_call, turn.calls)]
+            told.append(Message(turn.role, "\n".join(parts)))
+    if tools:
+        calling = _CALLING.format(tools="\n".join(tools))
+        if told and told[0].role == "system":
+            calling = f"{told.pop(0).content}\n\n{calling}"
+        told.insert(0, Message("system", calling))
+    return told
+
+
+def grammar_for(tools: Sequence[str], choice: str = "auto", *, parallel: bool = True) -> Grammar | None:
+    """What the model may answer: ``auto`` text or calls, ``required`` calls, ``none`` anything, or calls of the tool
+    of this name.
+
+    Raises UsageError for tools that are malformed, or whose parameters no grammar can hold.
+    """
+    functions = _read(tools)
+    if choice == "none" or not functions:
+        return None
+    if choice not in ("auto", "required"):
+        functions = [f for f in functions if f.name == choice]
+        if not functions:
+            raise UsageError(f"there is no tool {choice[:64]!r} to choose", "name one of the tools that are offered")
+    rules = [f"start: {'TEXT | ' if choice == 'auto' else ''}calls"]
+    rules.append("calls: call" + (f' ("\\n" call){{0,{MAX_CALLS - 1}}}' if parallel else ""))
+    rules.append("call: " + " | ".join(f"call_{i}" for i in range(len(functions))))
+    for index, function in enumerate(functions):
+        opening = json.dumps(f'{BEGIN}{{"name": {json.dumps(function.name)}, "arguments": ')
+        schema = {**(function.parameters or _NO_PARAMETERS), "x-guidance": _COMPACT}
+        rules.append(f"call_{index}: {opening} args_{index} {json.dumps('}' + END)}")
+        rules.append(f"args_{index}: %json {json.dumps(schema)}")
+    if choice == "auto":
+        rules.append("TEXT: /(.|\\n)*/ & ~/<tool_call>(.|\\n)*/")
+    return lark("\n".join(rules) + "\n")
+
+
+def _read(tools: Sequence[str]) -> list[_Function]:
+    if len(tools) > MAX_TOOLS:
+        raise UsageError(f"at most {MAX_TOOLS} tools can be offered", "offer fewer")
+    functions = []
+    for text in tools:
+        try:
+            tool = load(text.encode("utf-8"), _Tool, limit=MAX_TOOL, what="tool")
+        except (FormatError, UnicodeEncodeError) as error:
+            raise UsageError(f"a tool cannot be read: {error}", "see docs/typed-output.md for the form") from error
+        function = tool.function
+        if tool.type != "function" or not _NAME.fullmatch(function.name):
+            raise UsageError(f"{function.name[:64]!r} is no tool", "a function's name has 1 to 64 of A-Z a-z 0-9 _ -")
+        if function.parameters:
+            if function.parameters.get("type") != "object":
+                raise UsageError(f"the parameters of {function.name} are no object", "give a schema of type 'object'")
+            json_schema(function.parameters)
+        functions.append(function)
+    if len({f.name for f in functions}) < len(functions):
+        raise UsageError("two tools have one name", "give each its own")
+    return functions
