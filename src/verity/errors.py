@@ -12,7 +12,8 @@
     ├── ProofError              a Merkle proof cannot be built, or does not hold
     ├── SignatureError          a signature does not hold
     ├── EngineError             a model cannot be loaded or run
-    ├── TypedOutputError        an answer is no value of the type that was asked for; ``answer`` is the answer
+    ├── AnswerError             an answer is there, as ``answer``, and is not what was asked for
+    │   └── TypedOutputError    it is no value of the type
     └── Interrupted             the user stopped it; what was done so far is on record    exit 130
 
 Each carries ``hint`` (what to do about it, one sentence) and ``exit_code`` (what the command line returns).
@@ -77,10 +78,14 @@ class EngineError(VerityError):
     pass
 
 
-class TypedOutputError(VerityError):
-    """``answer`` is the Answer, receipt included, once there is one."""
+class AnswerError(VerityError):
+    """``answer`` is the Answer, receipt included; None when text alone was read."""
 
     answer: Any = None
+
+
+class TypedOutputError(AnswerError):
+    pass
 
 
 class Interrupted(VerityError):

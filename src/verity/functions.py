@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
 import typing
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,12 +15,11 @@ from typing import Any
 import msgspec
 
 from verity.errors import TypedOutputError, UsageError
+from verity.statements.receipt import ToolCall
 from verity.typed import Schema, document
 
 MAX_RESULT_BYTES = 64 << 10
-MAX_TOOLS = 64
 _MAX_WORDS = 4096
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}", re.ASCII)
 
 
 class Function:
@@ -29,8 +27,6 @@ class Function:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.name = getattr(function, "__name__", "")
-        if not _NAME.fullmatch(self.name):
-            raise UsageError(f"a tool cannot be called {self.name!r}", "give it the name of a plain function")
         if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
             raise UsageError(f"the tool {self.name} is asynchronous or a generator", "wrap it in a plain function")
         self._function = function
@@ -57,28 +53,22 @@ class Function:
 
 
 class Functions:
-    """What a conversation offers: ``texts`` for the model, ``run`` for its calls.
+    """What a conversation offers: ``texts`` for the model, ``run`` for its calls. Raises UsageError."""
 
-    ``tools`` are functions; a text among them is a tool that somebody else runs. Raises UsageError.
-    """
-
-    def __init__(self, tools: Sequence[Callable[..., Any] | str] = ()) -> None:
-        made = [tool if isinstance(tool, str) else Function(tool) for tool in tools]
-        self._functions = {tool.name: tool for tool in made if isinstance(tool, Function)}
-        self.texts = [tool if isinstance(tool, str) else tool.text for tool in made]
-        if len(self.texts) > MAX_TOOLS:
-            raise UsageError(f"there are {len(self.texts)} tools, and at most {MAX_TOOLS} may be", "offer fewer")
-        if len(self._functions) < sum(isinstance(tool, Function) for tool in made):
-            raise UsageError("two tools have one name", "rename one of them")
+    def __init__(self, tools: Sequence[Callable[..., Any]] = ()) -> None:
+        made = [Function(tool) for tool in tools]
+        self.texts = [tool.text for tool in made]
+        self._functions = {tool.name: tool for tool in made}
 
     def __bool__(self) -> bool:
         return bool(self._functions)
 
-    def run(self, name: str, arguments: str) -> str:
+    def run(self, call: ToolCall) -> str:
         """The text of the call's result; also when it went wrong."""
-        if name not in self._functions:
-            return failure("UnknownTool", f"there is no tool {name[:64]!r}; there are {', '.join(self._functions)}")
-        return self._functions[name](arguments)
+        if call.name not in self._functions:
+            known = ", ".join(self._functions)
+            return failure("UnknownTool", f"there is no tool {call.name[:64]!r}; there are {known}")
+        return self._functions[call.name](call.arguments)
 
 
 def failure(kind: str, message: str) -> str:

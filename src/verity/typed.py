@@ -18,7 +18,7 @@ from verity.errors import TypedOutputError, UsageError
 MAX_NODES = 10_000
 """Parts of a schema once its references are put in place: they may double at every level."""
 
-_WORDS = ("title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly")
+_WORDS = ("title", "default", "examples", "deprecated", "readOnly", "writeOnly")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _INSTEAD: dict[type[Any], str] = {
     msgspec.inspect.SetType: "a set has no grammar: use list[…] with msgspec.Meta(max_length=…)",
@@ -32,7 +32,7 @@ _INSTEAD: dict[type[Any], str] = {
     msgspec.inspect.DateTimeType: "use datetime.date, or str with a pattern",
     msgspec.inspect.TimeType: "use str with a pattern",
     msgspec.inspect.TimeDeltaType: "use a number and say its unit in the field's name",
-    msgspec.inspect.CustomType: "a pydantic model stands alone or in another; a class is a dataclass or a msgspec.Struct",
+    msgspec.inspect.CustomType: "a pydantic model stands alone or in another; classes are dataclasses or Structs",
 }
 
 
@@ -124,7 +124,7 @@ class _Expansion:
     def __init__(self, definitions: dict[str, Any], name: str, words: bool) -> None:
         self._definitions = definitions
         self._name = name
-        self._dropped = () if words else _WORDS
+        self._dropped = _WORDS if words else (*_WORDS, "description")
         self._open: list[str] = []
         self._nodes = 0
 
@@ -163,8 +163,8 @@ class _Expansion:
         self._open.append(name)
         found = self.expand(self._definitions[name])
         self._open.pop()
-        words = {key: node[key] for key in _WORDS if key in node and key not in self._dropped}
-        return {**found, **words}
+        said = "description" in node and "description" not in self._dropped
+        return {**found, "description": node["description"]} if said else found
 
     def _close(self, node: dict[str, Any]) -> dict[str, Any]:
         others = node.get("additionalProperties")

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from verity.errors import FormatError, SignatureError
 from verity.statements.bundle import Bundle
-from verity.statements.receipt import INTENT, RESULT, Message, read_statement, statement_digest
+from verity.statements.receipt import INTENT, RESULT, Message, PreviousTurn, read_statement, statement_digest
 from verity.verify import content
 from verity.verify.claims import Fields
 from verity.verify.report import Check
 
 NAME = "previous-turn"
-
-
-class PreviousTurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Field ``previous_turn``: the receipt's id and the SHA-256 of its result statement (hex)."""
-
-    id: str
-    result: str
 
 
 def previous_turn(fields: Fields, previous: Bundle | None, device: str) -> Check:
@@ -31,9 +22,8 @@ def previous_turn(fields: Fields, previous: Bundle | None, device: str) -> Check
     if previous is None:
         return Check(NAME, "not made", "No turn before was given to compare with.")
     named = fields.value("previous_turn")
-    if named is None:
+    if (said := fields.previous()) is None:
         return Check(NAME, "failed", "The receipt names no turn before.")
-    said = fields.read("previous_turn", PreviousTurn)
     intent = read_statement(previous.receipt.intent.payload_bytes(), INTENT)
     payload = previous.receipt.result.payload_bytes()
     if said != PreviousTurn(intent.predicate.id, statement_digest(payload)):
