@@ -20,6 +20,7 @@ from verity.typed import Schema, document
 
 MAX_RESULT_BYTES = 64 << 10
 _MAX_WORDS = 4096
+_NOT_PLAIN = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
 
 class Function:
@@ -27,7 +28,7 @@ class Function:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.name = getattr(function, "__name__", "")
-        if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        if any(is_one(function) for is_one in _NOT_PLAIN):
             raise UsageError(f"the tool {self.name} is asynchronous or a generator", "wrap it in a plain function")
         self._function = function
         self._arguments = Schema(struct := _struct(self.name, function))

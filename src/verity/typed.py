@@ -61,7 +61,7 @@ class Schema:
             raise TypedOutputError("the answer was cut off in a number", _hint(finish))
         try:
             return self._decode(text)
-        except ValueError as error:  # msgspec's and pydantic's are
+        except (ValueError, RecursionError) as error:  # msgspec's and pydantic's are the first
             said = f"the answer is not what was asked for: {str(error)[:300]}"
             raise TypedOutputError(
                 said if whole else "the answer was cut off before it was whole", _hint(finish)
@@ -70,8 +70,8 @@ class Schema:
 
 def _hint(finish: str) -> str:
     if finish == "length":
-        return "raise max_tokens; the answer so far and its receipt are the error's `answer`"
-    return "the answer and its receipt are the error's `answer`"
+        return "raise max_tokens; what was written is on record (the error's `answer`)"
+    return "the answer is on record (the error's `answer`)"
 
 
 def partial(text: str) -> Any:
@@ -98,7 +98,7 @@ def _by_msgspec(kind: Any) -> dict[str, Any]:
             if (hint := _INSTEAD.get(type(part))) is not None:
                 raise UsageError(f"{_name(kind)} cannot be held to: it has a {type(part).__name__}", hint)
         return msgspec.json.schema(kind)
-    except (TypeError, NotImplementedError, NameError, RecursionError) as error:
+    except (TypeError, NotImplementedError, NameError, KeyError, RecursionError) as error:  # KeyError: two of one name
         raise UsageError(f"{_name(kind)} is no type that an answer can have: {str(error)[:300]}", _HOW) from error
 
 
