@@ -20,17 +20,18 @@ from verity.statements.receipt import statement_digest
 from verity.statements.request import IntentName, Issued, read_request
 from verity.statements.strict import parse_json
 from verity.verify.claims import Fields, Withheld
+from verity.verify.embedding import AnyClaim
 from verity.verify.policy import Policy
-from verity.verify.replay import CannotReplay, Claim
+from verity.verify.replay import CannotReplay
 from verity.verify.report import Report
 
 _LIMIT = 1 << 20
 _HOLDS = ("signed", "logged", "intent", "disclosure")
 
 
-def _replayer(claim: Claim) -> NoReturn:
+def _replayer(claim: AnyClaim) -> NoReturn:
     """Stands where the replay's process would: the claim must be one that can be handed over."""
-    assert msgspec.json.decode(msgspec.json.encode(claim), type=Claim) == claim
+    assert msgspec.json.decode(msgspec.json.encode(claim), type=AnyClaim) == claim
     raise CannotReplay("no model is run here")
 
 
@@ -153,7 +154,7 @@ def _claimed(data: bytes) -> None:
     opened = {**made_up["intent"], **made_up["result"]}
     fields = Fields({name: value for name, value in opened.items() if name not in withheld}, withheld)
     claim = fields.claim([token[0] for token in made_up["tokens"]], [b"a"] * len(made_up["tokens"]))
-    assert msgspec.json.decode(msgspec.json.encode(claim), type=Claim) == claim
+    assert msgspec.json.decode(msgspec.json.encode(claim), type=AnyClaim) == claim
 
 
 def _display(data: bytes) -> None:

@@ -25,6 +25,7 @@ from verity.errors import AnswerError, TypedOutputError, VerityError
 if TYPE_CHECKING:
     from verity.answer import Answer, Stream, TypedAnswer
     from verity.conversation import Conversation
+    from verity.embedder import Embedded
     from verity.engines.scripted import ScriptedEngine
     from verity.exporter import Selection
     from verity.node import Node
@@ -43,6 +44,7 @@ _PLACES = {
     "Bundle": "verity.statements.bundle",
     "Check": "verity.verify.report",
     "Conversation": "verity.conversation",
+    "Embedded": "verity.embedder",
     "Issued": "verity.statements.request",
     "Message": "verity.statements.receipt",
     "Node": "verity.node",
@@ -62,6 +64,7 @@ __all__ = [
     "Bundle",
     "Check",
     "Conversation",
+    "Embedded",
     "Issued",
     "Message",
     "Node",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # imported in the functions instead: `import verity` stays ch
     from verity.statements.request import Issued
     from verity.store.blobs import Blobs
     from verity.store.reading import Progress
+    from verity.verify.embedding import AnyClaim
     from verity.verify.policy import Expected, Policy
     from verity.verify.report import Report
     from verity.verify.verifier import Replayer
@@ -39,6 +40,7 @@ def verify(
     *,
     key: str | None = None,
     model: str | None = None,
+    adapters: Sequence[str] = (),
     nonce: str | None = None,
     prompt: str | None = None,
     system: str | None = None,
@@ -57,6 +59,7 @@ def verify(
 
     key         the device key that you expect (64 hex digits), as its owner told you
     model       the model that you expect: a digest, or a name that this device or the catalogue knows
+    adapters    all the adapters that you expect to have changed the model, in order: digests, or names on this device
     nonce       the nonce (hex) that you gave out
     prompt      the prompt that you expect; with system, the system message before it. No other message may be there
     request     the request (or its file) that you issued from ``home``, or an issuer whom the policy lists; it names
@@ -88,6 +91,7 @@ def verify(
     expected = Expected(
         device=key or _itself(home, rules, bundle),
         model=_digest_of(model, home) or (issued.request.model if issued else None),
+        adapters=_adapter_digests(adapters, home),
         prompt=prompt,
         system=system,
         nonce=nonce,
@@ -102,7 +106,7 @@ def verify(
         from verity.replayer import ProcessReplayer
 
         apart = ProcessReplayer(blobs, numerics, threads=threads, limit_s=limit_s, progress=progress)
-        return verify_bundle(bundle, rules, expected, _consenting(apart, numerics, rules, expected))
+        return verify_bundle(bundle, rules, expected, _consenting(apart, blobs, numerics, rules, expected))
 
 
 def _own_key(home: str | os.PathLike[str] | None) -> str | None:
@@ -124,17 +128,25 @@ def _agree(issued: Issued | None, nonce: str | None) -> None:
         raise UsageError("the nonce is not the one in the request", "give one of them")
 
 
-def _consenting(replayer: Replayer, numerics: NumericsStore, rules: Policy, expected: Expected) -> Replayer:
-    """Replays only models that somebody here vouches for: their files are strangers' programs (docs/sandbox.md)."""
+def _consenting(
+    replayer: Replayer, blobs: Blobs, numerics: NumericsStore, rules: Policy, expected: Expected
+) -> Replayer:
+    """Replays only what somebody here vouches for: files of models and adapters are strangers' (docs/sandbox.md)."""
     from verity.store import catalogue
-    from verity.verify.replay import CannotReplay, Claim, Replayed
+    from verity.store.adapters import Adapters, add_command
+    from verity.verify.replay import CannotReplay, Replayed
 
-    def replay(claim: Claim) -> Replayed:
+    def replay(claim: AnyClaim) -> Replayed:
         digests = {claim.model.blake3, claim.model.sha256}
         named = digests & {*rules.models, expected.model} or any(catalogue.find(digest) for digest in digests)
         if not named and not numerics.declared(claim.model.blake3):
             hint = f"if you mean to run it, name it: --model {claim.model.blake3}"
             raise CannotReplay(f"nobody that you trust released the model {claim.model.name}", hint)
+        for adapter in claim.adapters:
+            known = {adapter.blake3, adapter.sha256} & {*rules.models, *expected.adapters}
+            if not known and not Adapters(blobs).knows(adapter.blake3):
+                hint = f"if you mean to run it, get its file and add it: {add_command(adapter.blake3, adapter.base)}"
+                raise CannotReplay(f"the adapter {adapter.name} is not among this device's", hint)
         return replayer(claim)
 
     return replay
@@ -156,6 +168,15 @@ def _itself(home: str | os.PathLike[str] | None, rules: Policy, bundle: Bundle) 
     """This device's own name, when nobody else is named and it signed this; verifying never makes a key."""
     own = _own_key(home) if not rules.trust.devices else None
     return own if own == bundle.receipt.intent.device() else None
+
+
+def _adapter_digests(adapters: Sequence[str], home: str | os.PathLike[str] | None) -> list[str]:
+    from verity.store.adapters import Adapters
+
+    if all(_DIGEST.fullmatch(adapter) for adapter in adapters):
+        return list(adapters)
+    with _store(home) as (blobs, _):
+        return [a if _DIGEST.fullmatch(a) else Adapters(blobs).resolve(a).blake3 for a in adapters]
 
 
 def _digest_of(model: str | None, home: str | os.PathLike[str] | None) -> str | None:

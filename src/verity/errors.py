@@ -6,6 +6,7 @@
     ├── FormatError             bytes from outside are not what they claim to be          exit 2
     ├── StoreError              the device's own files or database cannot be used
     │   ├── ModelNotFound       no model of that name here                                exit 2
+    │   ├── AdapterNotFound     no adapter of that name here                              exit 2
     │   └── DigestMismatch      bytes differ from the digest they were promised under
     ├── FetchError              a model could not be downloaded
     ├── LogError                the device's log is damaged or contradicts itself
@@ -14,6 +15,8 @@
     ├── EngineError             a model cannot be loaded or run
     ├── AnswerError             an answer is there, as ``answer``, and is not what was asked for
     │   └── TypedOutputError    it is no value of the type
+    ├── Busy                    too much is asked for at once: try again later
+    ├── TimedOut                an answer took longer than it may
     └── Interrupted             the user stopped it; what was done so far is on record    exit 130
 
 Each carries ``hint`` (what to do about it, one sentence) and ``exit_code`` (what the command line returns).
@@ -54,6 +57,10 @@ class ModelNotFound(StoreError):
     exit_code = 2
 
 
+class AdapterNotFound(StoreError):
+    exit_code = 2
+
+
 class DigestMismatch(StoreError):
     pass
 
@@ -85,6 +92,18 @@ class AnswerError(VerityError):
 
 
 class TypedOutputError(AnswerError):
+    pass
+
+
+class Busy(VerityError):
+    """``retry_after_s`` says in how many seconds another try makes sense."""
+
+    def __init__(self, message: str, hint: str = "", retry_after_s: float = 1.0) -> None:
+        super().__init__(message, hint)
+        self.retry_after_s = retry_after_s
+
+
+class TimedOut(VerityError):
     pass
 
 

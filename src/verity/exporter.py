@@ -33,7 +33,7 @@ from verity.statements.strict import encode_base64
 from verity.store.database import Database
 from verity.store.receipts import Kept, Private, Receipts
 
-_OUTPUT = ("output/finish", "output/text", TOKEN_FIELD)
+_OUTPUT = frozenset({"output/embeddings", "output/finish", "output/text", TOKEN_FIELD})
 _TELLS_THE_PROMPT = ("prompt_tokens",)
 
 
@@ -132,7 +132,7 @@ def _chosen(private: Private, selection: Selection) -> frozenset[str]:
     names = frozenset((*private.intent, *private.result))
     if selection.everything:
         return names
-    chosen = set(_OUTPUT) if selection.output is True else {TOKEN_FIELD} if selection.output else set()
+    chosen = set(_OUTPUT & names) if selection.output is True else {TOKEN_FIELD} if selection.output else set()
     for number in selection.messages:
         if input_field(number) not in names:
             count = sum(name.startswith(INPUT_PREFIX) for name in names)
@@ -174,6 +174,10 @@ def warnings(bundle: Bundle) -> list[str]:
     if not any(line.field.startswith(INPUT_PREFIX) and not line.opened for line in lines):
         return []
     found = [f"{name} tells the messages that you withhold" for name in _TELLS_THE_PROMPT if name in opened]
+    if "output/embeddings" in opened:
+        found.append(
+            "the vector of a text that you withhold tells much of it, and a guess of the text can be confirmed"
+        )
     if opened & SEED_FIELDS and (bundle.disclosure.tokens or "output/text" in opened):
         found.append("with the nonce or seed and the output, a guess of what you withhold can be confirmed by replay")
     return found

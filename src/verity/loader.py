@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from verity.engines.engine import Engine
+from verity.engines.engine import AdapterFile, Engine
 from verity.engines.llama import LlamaEngine
 from verity.engines.numerics import Numerics, NumericsStore, measure, setting_of, write_declared
-from verity.errors import ModelNotFound
+from verity.errors import FormatError, ModelNotFound, UsageError
 from verity.recorder import Recorder
+from verity.statements.adapters import AdapterUse, check_adapters
 from verity.statements.receipt import NUMERICS
 from verity.store import catalogue
+from verity.store.adapters import Adapters
 from verity.store.blobs import Blobs
 from verity.store.clock import now
 from verity.store.pull import pull
 from verity.store.reading import Progress
 
+Wanted = str | tuple[str, float]
+"""An adapter's name or digest, or one with its scale; without one it is 1."""
+
 
 class Loaded(msgspec.Struct, frozen=True):
-    """An engine with its model's digests (field ``model``) and its measured numerics."""
+    """An engine with its model's digests (field ``model``), the adapters in use, and the numerics of both together."""
 
     engine: Engine
     model: dict[str, Any]
     numerics: Numerics
+    adapters: list[AdapterUse] = []
 
 
 class Loader:
@@ -49,34 +56,77 @@ class Loader:
         self._progress = progress
         self._context_size = context_size
         self._options = options
-        self._held: tuple[tuple[str, int | None], Loaded] | None = None
+        self._held: tuple[tuple[str, int | None], Engine, dict[str, Any]] | None = None
 
-    def load(self, model: str, context_size: int | None = None) -> Loaded:
-        """The model of this name or digest, in a context of this many tokens (default: as the loader was made).
+    def load(self, model: str, context_size: int | None = None, adapters: Sequence[Wanted] = ()) -> Loaded:
+        """The model of this name or digest, in a context of this many tokens (default: as the loader was made), with
+        these adapters and no others.
 
-        Raises ModelNotFound, DigestMismatch, FetchError, EngineError.
+        Raises ModelNotFound, AdapterNotFound, UsageError, DigestMismatch, FetchError, EngineError.
         """
         wanted = model, context_size or self._context_size
-        if self._held is not None and (self._held[0] == wanted or self._given is not None):
-            return self._held[1]
+        if self._held is None or (self._held[0] != wanted and self._given is None):
+            self._held = (wanted, *self._opened(*wanted))
+        _, engine, described = self._held
+        return self._using(engine, described, self.adapters(described["blake3"], adapters))
+
+    def _opened(self, model: str, context_size: int | None) -> tuple[Engine, dict[str, Any]]:
+        described = self.find(model)
         if self._given is not None:
-            engine, described = self._given, dict(self._given.model)
-        else:
-            described = self._find(model)
-            path = self._blobs.open(described["blake3"]).path
-            self.close()
-            engine = LlamaEngine(path, context_size=wanted[1], **self._options)
-        loaded = Loaded(engine, described, self._measured(engine, described))
-        self._held = (wanted, loaded)
-        return loaded
+            return self._given, described
+        path = self._blobs.open(described["blake3"]).path
+        self.close()
+        return LlamaEngine(path, context_size=context_size, **self._options), described
+
+    def adapters(self, model: str, wanted: Sequence[Wanted]) -> list[AdapterUse]:
+        """What these names or digests, with or without a scale, mean for the model of this BLAKE3 digest.
+
+        Raises AdapterNotFound, and UsageError for one that fits another model, for an impossible scale, and for more
+        than there may be.
+        """
+        uses = []
+        for each in wanted:
+            name, scale = (each, 1.0) if isinstance(each, str) else each
+            if type(scale) not in (int, float):
+                raise UsageError(f"the scale of the adapter {name} is no number", "give one, as in (name, 0.5)")
+            known = Adapters(self._blobs).resolve(name)
+            digests = {"blake3": known.blake3, "sha256": known.sha256, "base": known.base}
+            uses.append(AdapterUse(name=known.name, size=known.size, scale=scale, **digests))
+        try:
+            check_adapters(uses, model)
+        except FormatError as error:
+            raise UsageError(str(error), error.hint) from error
+        return uses
+
+    def use(self, loaded: Loaded, adapters: Sequence[AdapterUse]) -> Loaded:
+        """The same model, computing with these adapters and no others; their numerics are measured if they are new.
+
+        If they differ from those in use, what the engine's sequences hold was computed under others: reset them. New
+        ones are measured, which forgets all sequences. Raises EngineError, StoreError.
+        """
+        return self._using(loaded.engine, loaded.model, adapters)
+
+    def _using(self, engine: Engine, model: dict[str, Any], adapters: Sequence[AdapterUse]) -> Loaded:
+        engine.use_adapters(self.files(adapters))
+        return Loaded(engine, model, self._measured(engine, model, adapters), list(adapters))
+
+    def files(self, adapters: Sequence[AdapterUse]) -> list[AdapterFile]:
+        """Where they are. Raises ModelNotFound, DigestMismatch."""
+        return [AdapterFile(a.blake3, self._blobs.open(a.blake3).path, a.scale) for a in adapters]
 
     def close(self) -> None:
         """Free the model, unless its engine was given."""
         if self._held is not None and self._given is None:
-            self._held[1].engine.close()
+            self._held[1].close()
         self._held = None
 
-    def _find(self, model: str) -> dict[str, Any]:
+    def find(self, model: str) -> dict[str, Any]:
+        """Field ``model`` for this name or digest; the default model is pulled if it is not here.
+
+        Raises ModelNotFound, FetchError.
+        """
+        if self._given is not None:
+            return dict(self._given.model)
         try:
             name, found = self._blobs.resolve(model)
         except ModelNotFound:
@@ -87,7 +137,7 @@ class Loader:
             name = found.name
         return {"name": name, "blake3": found.blake3, "sha256": found.sha256, "size": found.size}
 
-    def _measured(self, engine: Engine, model: dict[str, Any]) -> Numerics:
+    def _measured(self, engine: Engine, model: dict[str, Any], adapters: Sequence[AdapterUse]) -> Numerics:
         """The fingerprint, from the device's memory or measured now and declared in its log."""
         setting = setting_of(engine)
         known = self._numerics.declared(model["blake3"]).get(setting)
@@ -102,6 +152,8 @@ class Loader:
             "numerics": msgspec.to_builtins(numerics),
             "time/started": now(),
         }
+        if adapters:
+            fields["adapters"] = msgspec.to_builtins(list(adapters))
         self._recorder.declare(
             NUMERICS,
             "numerics",

@@ -19,9 +19,11 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
+from verity import embedder
 from verity.answer import Answer, Stream, TypedAnswer, complete
 from verity.backup import Notes, back_up
 from verity.conversation import Conversation
+from verity.embedder import Embedded, Embedder
 from verity.engines.engine import Engine
 from verity.engines.grammar import Grammar
 from verity.engines.llama import DEFAULT_MICRO_BATCH
@@ -32,7 +34,7 @@ from verity.exporter import Exporter
 from verity.generation import Generation, finished
 from verity.identity.device_key import DeviceKey
 from verity.issuer import Issuer
-from verity.loader import Loaded, Loader
+from verity.loader import Loaded, Loader, Wanted
 from verity.log.device_log import DeviceLog
 from verity.log.rows import latest_epoch
 from verity.recorder import Begun, Recorder, inspect
@@ -75,6 +77,7 @@ class Node:
         self.numerics = NumericsStore(self._database)
         self.recorder = Recorder(self._database, self.log, self.key)
         self.exporter = Exporter(self._database, self.key, self.log_of)
+        self._embedder = Embedder(self.recorder, self.exporter)
         self.issuer = Issuer(self._database, self.key, self.blobs)
         options: dict[str, Any] = {"threads": threads, "micro_batch": micro_batch}
         self._loader = Loader(
@@ -122,6 +125,7 @@ class Node:
         nonce: bytes | None = None,
         request: Issued | None = None,
         show: Sequence[str] = (),
+        adapters: Sequence[Wanted] = (),
         grammar: Grammar | None = None,
         tools: Sequence[str] | Sequence[Callable[..., Any]] = (),
         returns: Any = None,
@@ -138,6 +142,7 @@ class Node:
         nonce       16 to 64 bytes from whoever will verify; drawn by this device when there is none
         request     an issuer's, with its nonce: it fixes all of the above
         show        names of fields that the public receipt shows in clear; none by default
+        adapters    names or digests of adapters that fit the model, or pairs of one and its scale; see docs/adapters.md
         grammar     what the answer may look like; it is enforced, and committed
         tools       functions that the model may call (see verity.functions); or texts of tools that the messages offer
                     already, for the record (see verity.tools)
@@ -149,24 +154,24 @@ class Node:
         Raises UsageError, ContextOverflow, ModelNotFound, StoreError, EngineError.
         """
         if request is not None:
-            if prompt or system or max_tokens or stops or nonce or sampling or grammar or tools or raw or returns:
+            given = prompt or system or max_tokens or stops or nonce or sampling or adapters or grammar or tools
+            if given or raw or returns is not None:
                 raise UsageError("a request fixes prompt, nonce and parameters", "give the request alone")
             return self._answer(request, show)
         if returns is not None or any(map(callable, tools)):
             if grammar is not None:
                 raise UsageError("what the answer must be is given twice", "give `grammar` alone")
-            chat = self.conversation(system=system, tools=tools, previous=previous)
-            limits: dict[str, Any] = {"max_tokens": max_tokens, "stops": stops}
-            return chat.stream(
-                prompt, returns=returns, model=model, nonce=nonce, show=show, raw=raw, **limits, **sampling
-            )
-        loaded = self.load(model)
+            limits: dict[str, Any] = {"max_tokens": max_tokens, "stops": stops, "nonce": nonce, "show": show}
+            chat = self.conversation(system=system, tools=tools, previous=previous, model=model, adapters=adapters)
+            return chat.stream(prompt, returns=returns, raw=raw, **limits, **sampling)
+        loaded = self.load(model, adapters=adapters)
         asked = check_asked(
             prompt,
             system=system,
             max_tokens=max_tokens,
             stops=stops,
             sampling=sampling,
+            adapters=loaded.adapters,
             grammar=grammar,
             tools=list(tools),
             raw=raw,
@@ -207,13 +212,41 @@ class Node:
             self._active.close()
         self._active = None
 
-    def load(self, model: str = catalogue.DEFAULT, context_size: int | None = None) -> Loaded:
-        """Load a model now instead of at the first question. Raises ModelNotFound, DigestMismatch, EngineError.
+    def load(
+        self, model: str = catalogue.DEFAULT, context_size: int | None = None, adapters: Sequence[Wanted] = ()
+    ) -> Loaded:
+        """Load a model now instead of at the first question; it computes with these adapters and no others.
+
+        Raises ModelNotFound, AdapterNotFound, DigestMismatch, UsageError, EngineError.
 
         An answer that nobody read to its end is cut off: the engine holds one sequence, and may be freed for another.
         """
         self._cut_off()
-        return self._loader.load(model, context_size)
+        return self._loader.load(model, context_size, adapters)
+
+    # --- embed --------------------------------------------------------------------------------------------------------
+
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        model: str = catalogue.DEFAULT,
+        pooling: str = "mean",
+        normalisation: str = "l2",
+        show: Sequence[str] = (),
+    ) -> Embedded:
+        """One vector for each text, with one receipt for all. An answer that nobody read to its end is cut off.
+
+        pooling        ``mean`` of the hidden states after every token, or that after the ``last``
+        normalisation  ``l2``: vectors of length 1; or ``none``
+        show           names of fields that the public receipt shows in clear; none by default
+
+        Raises UsageError, ContextOverflow (a text is never cut), ModelNotFound, StoreError, EngineError.
+        """
+        loaded = self.load(model)
+        request = embedder.make_request(loaded.engine, texts, pooling, normalisation)
+        begun = self._embedder.begin(loaded, request, show)
+        return self._embedder.run(loaded, request, begun)
 
     # --- requests of others -------------------------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ from verity.statements.commitments import (
 )
 from verity.statements.dsse import Envelope, seal
 from verity.statements.receipt import (
+    GENERATION,
     INTENT,
     MAX_STATEMENT_BYTES,
     RESULT,
@@ -47,7 +48,7 @@ from verity.statements.strict import load
 from verity.store.answering import Answering, Hold
 from verity.store.clock import now
 from verity.store.database import Database
-from verity.store.receipts import DONE, GENERATION, OPEN, PROMISED, Kept, Private, Receipts, Token
+from verity.store.receipts import DONE, OPEN, PROMISED, Kept, Private, Receipts, Token
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -59,6 +60,7 @@ class Begun(msgspec.Struct, frozen=True):
     private: Private
     shown: frozenset[str]
     hold: Hold
+    kind: str = GENERATION
 
 
 class Recorder:
@@ -75,6 +77,7 @@ class Recorder:
         fields: Mapping[str, Any],
         shown: Iterable[str] = (),
         *,
+        kind: str = GENERATION,
         promised: bool = False,
         request: Envelope | None = None,
     ) -> Begun:
@@ -86,7 +89,7 @@ class Recorder:
         self.close_orphans()
         receipt_id, secret = secrets.token_bytes(ID_BYTES), secrets.token_bytes(SECRET_BYTES)
         private, visible = Private(intent=dict(fields), request=request), frozenset(shown)
-        predicate = {"id": receipt_id.hex(), "kind": GENERATION}
+        predicate = {"id": receipt_id.hex(), "kind": kind}
         hold = self._answering.hold(receipt_id.hex(), new=True)
         try:
             keep = self._keep_new(predicate, PROMISED if promised else OPEN, secret, private)
@@ -95,7 +98,7 @@ class Recorder:
             hold.release()
             raise
         name = IntentName(receipt_id.hex(), statement_digest(payload))
-        return Begun(name.id, secret, name, private, visible, hold)
+        return Begun(name.id, secret, name, private, visible, hold, kind)
 
     def resume(self, intent: IntentName, request: Envelope) -> Begun:
         """Go on with a promised intent, now that the issuer's ``request`` reveals the nonce for it.
@@ -125,11 +128,16 @@ class Recorder:
         return Begun(kept.id, secret, intent, msgspec.structs.replace(private, request=request), shown, hold)
 
     def finish(self, begun: Begun, fields: Mapping[str, Any], tokens: list[Token]) -> None:
-        """Sign and log the result. When this returns, it is durable. Raises StoreError, LogError."""
-        root = token_tree(bytes.fromhex(begun.id), begun.secret, tokens).root
-        result = {**fields, TOKEN_FIELD: {"count": len(tokens), "root": root.hex()}}
+        """Sign and log the result; a generation's with its ``tokens``. When this returns, it is durable.
+
+        Raises StoreError, LogError.
+        """
+        result = dict(fields)
+        if begun.kind == GENERATION:
+            root = token_tree(bytes.fromhex(begun.id), begun.secret, tokens).root
+            result[TOKEN_FIELD] = {"count": len(tokens), "root": root.hex()}
         private = msgspec.structs.replace(begun.private, result=result, tokens=tokens)
-        predicate = {"id": begun.id, "kind": GENERATION, "intent": begun.intent.sha256}
+        predicate = {"id": begun.id, "kind": begun.kind, "intent": begun.intent.sha256}
 
         def keep(connection: sqlite3.Connection, index: int) -> None:
             Receipts.finish(connection, begun.id, index, private)
@@ -154,7 +162,9 @@ class Recorder:
                 secret, private = self._receipts.private(kept)
                 payload = read_entry(self._log.entry(kept.intent_position))[0].payload_bytes()
                 name = IntentName(receipt_id, statement_digest(payload))
-                self.finish(Begun(receipt_id, secret, name, private, frozenset(), hold), ending("aborted"), [])
+                begun = Begun(receipt_id, secret, name, private, frozenset(), hold, kept.kind)
+                lost = ending("aborted") if kept.kind == GENERATION else embedding_ending("aborted", [])
+                self.finish(begun, lost, [])
                 closed.append(receipt_id)
         return closed
 
@@ -239,6 +249,11 @@ def ending(finish: str, text: str = "", calls: Iterable[ToolCall] = ()) -> dict[
         "output/tool_calls": msgspec.to_builtins(list(calls)),
         "time/finished": now(),
     }
+
+
+def embedding_ending(finish: str, vectors: list[str]) -> dict[str, Any]:
+    """The fields of an embedding's result (spec/embedding.md): the vectors made, in base64."""
+    return {"output/embeddings": vectors, "output/finish": finish, "time/finished": now()}
 
 
 def read_entry(stored: Stored) -> tuple[Envelope, Statement]:

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import msgspec
 
-from verity.engines.engine import Engine
+from verity.engines.engine import AdapterFile, Engine
 from verity.engines.numerics import Numerics, measure, setting_of
 from verity.errors import FormatError, VerityError
 from verity.statements.strict import canonical
-from verity.verify.replay import CannotReplay, Claim, Replayed, replay
+from verity.verify.embedding import AnyClaim, replay_any
+from verity.verify.replay import CannotReplay, Claim, Replayed
 
 STEPS = ("measuring numerics", "replaying")
 MAX_SAID = 1000
@@ -28,7 +29,8 @@ _READABLE = (sys.prefix, sys.base_prefix, *_SYSTEM)
 
 class Request(msgspec.Struct, frozen=True):
     path: str
-    claim: Claim
+    claim: AnyClaim
+    adapters: list[str]
     known: dict[str, Numerics]
     threads: int | None
     micro_batch: int
@@ -58,7 +60,7 @@ def replay_apart(engine: Engine, request: Request, tell: Callable[[int, int, int
         numerics = measure(engine, lambda done, total: tell(done, total, _MEASURING))
     outcome = None
     if numerics.exact and claim.numerics == numerics:
-        outcome = replay(engine, claim, lambda done, total: tell(done, total, _REPLAYING))
+        outcome = replay_any(engine, claim, lambda done, total: tell(done, total, _REPLAYING))
     return measured, Replayed(numerics=numerics, engine=engine.description, outcome=outcome)
 
 
@@ -94,13 +96,13 @@ def _replay_locked(request: Request, tell: Callable[[int, int, int], None]) -> t
     import verity.engines.sandbox  # noqa: F401 - loaded while files of the library may still be opened
 
     np.exp(np.zeros(1))
-    if request.claim.grammar is not None:
+    if isinstance(request.claim, Claim) and request.claim.grammar is not None:
         import llguidance.numpy  # noqa: F401
     lock_down(
         memory_bytes=request.memory_bytes,
         mapped_bytes=request.mapped_bytes,
         cpu_s=request.cpu_s,
-        readable=[Path(request.path), *map(Path, (*filter(None, sys.path), *_READABLE))],
+        readable=[*map(Path, (request.path, *request.adapters, *filter(None, sys.path), *_READABLE))],
     )
     if os.getppid() != request.parent:
         raise CannotReplay("the verifier is gone")
@@ -113,6 +115,8 @@ def _replay_locked(request: Request, tell: Callable[[int, int, int], None]) -> t
     if canonical(engine.context) != canonical(request.claim.context):
         named = str(request.claim.context)[:MAX_SAID]
         raise FormatError(f"the receipt names context options that this engine does not have: {named}")
+    used = zip(request.claim.adapters, request.adapters, strict=True)
+    engine.use_adapters([AdapterFile(adapter.blake3, Path(path), adapter.scale) for adapter, path in used])
     return replay_apart(engine, request, tell)
 
 

@@ -27,14 +27,19 @@ from verity.engines.llama import DEFAULT_MICRO_BATCH, MAX_CONTEXT
 from verity.engines.numerics import NumericsStore
 from verity.errors import FormatError, ModelNotFound, UsageError, VerityError
 from verity.replay_child import MAX_SAID, STEPS, Line, Request
+from verity.statements.adapters import AdapterUse
 from verity.statements.strict import load
+from verity.store.adapters import add_command, base_in
 from verity.store.blobs import Blob, Blobs
 from verity.store.reading import Progress
-from verity.verify.replay import CannotReplay, Claim, Replayed
+from verity.verify.embedding import AnyClaim
+from verity.verify.replay import CannotReplay, ModelName, Replayed
 
 _MAX_LINE = 1 << 18
 _MAX_LINES = 20_000
 _GIB = 1 << 30
+_COPIES = 2
+"""An adapter is read, and copied where it is used."""
 _PASSED_ON = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG", "LLAMA_CPP_LIB_PATH")
 
 
@@ -70,16 +75,18 @@ class ProcessReplayer:
         self._memory_bytes = memory_bytes or default_memory()
         self._progress = progress
 
-    def __call__(self, claim: Claim) -> Replayed:
+    def __call__(self, claim: AnyClaim) -> Replayed:
         blob = self._blob(claim)
+        adapters = self._adapters(claim)
         _check_size(claim)
         request = Request(
             path=str(blob.path),
             claim=claim,
+            adapters=[str(adapter.path) for adapter in adapters],
             known=self._numerics.known(claim.model.blake3),
             threads=self._threads,
             micro_batch=self._micro_batch,
-            memory_bytes=self._memory_bytes,
+            memory_bytes=self._memory_bytes + _COPIES * sum(adapter.size for adapter in adapters),
             mapped_bytes=blob.size,
             cpu_s=math.ceil(self._limit_s * (os.cpu_count() or 1)),
             parent=os.getpid(),
@@ -96,18 +103,32 @@ class ProcessReplayer:
                 raise CannotReplay(f"the replay process answered with nonsense: {error}") from error
         return last.replayed
 
-    def _blob(self, claim: Claim) -> Blob:
+    def _blob(self, claim: AnyClaim) -> Blob:
         """The model's file. Raises CannotReplay, and FormatError when the receipt contradicts the file."""
         if claim.engine.get("name") != LLAMA:
             raise CannotReplay(f"no replay is made of the engine {claim.engine.get('name')!r}")
+        return self._open(claim.model, "model")
+
+    def _adapters(self, claim: AnyClaim) -> list[Blob]:
+        """The files of its adapters, in order. Raises as ``_blob`` does."""
+        blobs = []
+        for adapter in claim.adapters:
+            blob = self._open(adapter, "adapter", add_command(adapter.blake3, adapter.base))
+            if (base := base_in(blob.path)) not in (None, claim.model.blake3):
+                raise FormatError(f"the file of the adapter {adapter.name} says that it fits another model, {base}")
+            blobs.append(blob)
+        return blobs
+
+    def _open(self, said: ModelName | AdapterUse, what: str, command: str = "") -> Blob:
         try:
-            blob = self._blobs.open(claim.model.blake3)
+            blob = self._blobs.open(said.blake3)
         except ModelNotFound as error:
-            raise CannotReplay(f"the model {claim.model.name} is not here", error.hint) from error
+            hint = f"run `{command}`" if command else error.hint
+            raise CannotReplay(f"the {what} {said.name} is not here", hint) from error
         except VerityError as error:
             raise CannotReplay(str(error), error.hint) from error
-        if (blob.sha256, blob.size) != (claim.model.sha256, claim.model.size):
-            raise FormatError("the receipt's two digests and size of the model belong to different files")
+        if (blob.sha256, blob.size) != (said.sha256, said.size):
+            raise FormatError(f"the receipt's two digests and size of the {what} belong to different files")
         return blob
 
     def _run(self, request: bytes) -> Line:
@@ -177,12 +198,12 @@ def default_memory() -> int:
     return min(8 * _GIB, machine * 3 // 4)
 
 
-def _check_size(claim: Claim) -> None:
+def _check_size(claim: AnyClaim) -> None:
     """Refuse, before there is a process, a claim that is larger than any context. Raises CannotReplay."""
     size = claim.context.get("size")
     if type(size) is not int or not 0 < size <= MAX_CONTEXT:
         raise CannotReplay(f"the receipt's context size is not between 1 and {MAX_CONTEXT:,}")
-    tokens = len(claim.prompt_tokens) + len(claim.tokens)
+    tokens = claim.longest
     if tokens > MAX_CONTEXT:
         raise CannotReplay(f"the receipt's {tokens:,} tokens are more than the {MAX_CONTEXT:,} that a context may have")
 

@@ -15,6 +15,7 @@ from verity.engines.output import MAX_STOP_BYTES, MAX_STOPS
 from verity.errors import ContextOverflow, UsageError
 from verity.sampling.noise import derive_seed, read_nonce
 from verity.sampling.parameters import SamplingParameters
+from verity.statements.adapters import AdapterUse
 from verity.statements.receipt import ROLES, Choice, Message, PreviousTurn, input_field
 from verity.statements.request import CanonicalRequest, Issued
 from verity.store.clock import now
@@ -33,6 +34,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     parameters: SamplingParameters
     max_tokens: int | None
     stops: list[str]
+    adapters: list[AdapterUse] = []
     grammar: Grammar | None = None
     tools: list[str] = []
     raw: bool = False
@@ -158,7 +160,7 @@ def intent_fields(request: Request, engine: Engine, model: Mapping[str, Any], nu
     asked, p = request.asked, request.asked.parameters
     template = {"sha256": engine.template_digest, "add_generation_prompt": True, "clock": request.clock}
     return {
-        "adapters": [],
+        "adapters": msgspec.to_builtins(asked.adapters),
         "batch": None,
         "choice": msgspec.to_builtins(asked.choice),
         "context": engine.context,

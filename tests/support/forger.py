@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from verity import embedder
 from verity.engines.output import Output
+from verity.engines.pooling import embed, encode_vector
+from verity.loader import Wanted
 from verity.node import Node
-from verity.recorder import Begun, ending
+from verity.recorder import Begun, embedding_ending, ending
 from verity.request import Request, asked_by, check_asked, intent_fields, make_request
 from verity.sampling.sampler import Sampler
 from verity.statements.bundle import Bundle
+from verity.statements.receipt import EMBEDDING
 from verity.statements.request import Issued
 from verity.store import catalogue
 from verity.store.receipts import Token
@@ -28,6 +32,7 @@ def forge(
     tokens: Callable[[list[int], list[Any]], list[int]] = lambda tokens, rows: tokens,
     pieces: Callable[[list[bytes]], list[bytes]] = lambda pieces: pieces,
     max_tokens: int = 24,
+    adapters: Sequence[Wanted] = (),
     issued: Issued | None = None,
     nonce: bytes = b"f" * 32,
     begun: Begun | None = None,
@@ -40,8 +45,8 @@ def forge(
     changes the bytes that each token is said to stand for. ``issued`` is the request to pretend to answer (the model
     runs on the prompt and parameters given here all the same), ``begun`` an intent that is logged already.
     """
-    loaded = node.load(model)
-    asked = check_asked(prompt, max_tokens=max_tokens, sampling=sampling)
+    loaded = node.load(model, adapters=adapters)
+    asked = check_asked(prompt, max_tokens=max_tokens, sampling=sampling, adapters=loaded.adapters)
     if issued is not None and not sampling:
         asked = asked_by(issued.request)
     request = make_request(loaded.engine, asked, nonce=nonce, issued=issued)
@@ -75,3 +80,24 @@ def _generate(engine: Any, request: Request) -> tuple[list[int], list[Any]]:
         drawn.append(sampler.draw(logits))
         logits = engine.advance(drawn[-1:])
     return drawn, rows
+
+
+def forge_embedding(
+    node: Node,
+    texts: list[str],
+    *,
+    intent: Edit = lambda fields: None,
+    result: Edit = lambda fields: None,
+    **options: str,
+) -> Bundle:
+    """Embed honestly, then sign and log what the edits make of it. ``options`` are pooling and normalisation."""
+    loaded = node.load()
+    request = embedder.make_request(loaded.engine, texts, **{"pooling": "mean", "normalisation": "l2"} | options)
+    vectors = [embed(loaded.engine.hidden(t), request.pooling, request.normalisation) for t in request.prompt_tokens]
+    said = embedding_ending("end", [encode_vector(vector) for vector in vectors])
+    fields = embedder.intent_fields(request, loaded)
+    intent(fields)
+    result(said)
+    begun = node.recorder.begin(fields, kind=EMBEDDING)
+    node.recorder.finish(begun, said, [])
+    return node.exporter.bundle(begun.id)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from verity.engines.engine import AdapterFile
 from verity.engines.scripted import ScriptedEngine
-from verity.verify.replay import Claim, Replayed, replay
+from verity.verify.embedding import AnyClaim, replay_any
+from verity.verify.replay import Replayed
 from verity.verify.verifier import Replayer
 
 REPLY = "Blue light is scattered more than red light."
@@ -14,12 +17,14 @@ REPLY = "Blue light is scattered more than red light."
 def on(engine: Any) -> Replayer:
     """A Replayer on an engine that is there already, such as the one that answered."""
 
-    def replayer(claim: Claim) -> Replayed:
-        return Replayed(numerics=claim.numerics, engine=engine.description, outcome=replay(engine, claim))
+    def replayer(claim: AnyClaim) -> Replayed:
+        return Replayed(numerics=claim.numerics, engine=engine.description, outcome=replay_any(engine, claim))
 
     return replayer
 
 
-def in_process(claim: Claim) -> Replayed:
+def in_process(claim: AnyClaim) -> Replayed:
     """A Replayer for receipts of ``ScriptedEngine(REPLY)``."""
-    return on(ScriptedEngine(REPLY))(claim)
+    engine = ScriptedEngine(REPLY)
+    engine.use_adapters([AdapterFile(a.blake3, Path(a.name), a.scale) for a in claim.adapters])
+    return on(engine)(claim)

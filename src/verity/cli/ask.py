@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 @click.option("--schema", type=click.Path(), metavar="FILE", help="Answer with JSON by this JSON Schema.")
 @click.option("--seed-nonce", metavar="HEX", help="The nonce of whoever will verify, 16 to 64 bytes.")
 @click.option("--show", multiple=True, metavar="FIELD", help="Show FIELD in the public receipt, in clear.")
+@click.option(
+    "--adapter", "adapters", multiple=True, metavar="A[=SCALE]", help="An adapter; may be repeated, in order."
+)
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="[default: all cores but one]")
 @click.option("--save", type=click.Path(dir_okay=False), metavar="FILE", help="Write the bundle, disclosure included.")
 @home_option
@@ -49,6 +52,7 @@ def ask(prompt: str, request: str | None, save: str | None, home: str | None, as
     nonce = _nonce(options.pop("seed_nonce"))
     threads, show, schema = options.pop("threads"), options.pop("show"), options.pop("schema")
     returns = read_schema(schema) if schema is not None else None
+    options["adapters"] = tuple(map(_adapter, options["adapters"]))
     chosen = given(options)
     engine = _scripted(issued) if chosen.get("model") == SCRIPTED else None
     size = chosen.pop("context_size", None)
@@ -128,6 +132,14 @@ def _tell(answer: Any, save: str | None, as_json: bool) -> None:
     click.echo("", nl=not answer.text.endswith("\n"))
     where = f"; bundle in {save}" if save else ""
     click.echo(f"receipt {answer.receipt}: {answer.grade}{where}", err=True)
+
+
+def _adapter(text: str) -> tuple[str, float]:
+    name, _, scale = text.partition("=")
+    try:
+        return name, float(scale or 1)
+    except ValueError as error:
+        raise UsageError(f"{scale[:40]!r} is no scale for an adapter", "give a number: --adapter NAME=0.5") from error
 
 
 def _nonce(text: str | None) -> bytes | None:

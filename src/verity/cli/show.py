@@ -27,6 +27,7 @@ def show(what: str, tokens: bool, home: str | None, as_json: bool) -> None:
     holds, `verity verify` finds out.
     """
     from verity.node import Node
+    from verity.statements.receipt import GENERATION
     from verity.store.bundles import read_bundle, read_request
 
     if _is_file(what):
@@ -47,7 +48,8 @@ def show(what: str, tokens: bool, home: str | None, as_json: bool) -> None:
         state = f"forgotten {row['forgotten_at']}" if row["forgotten_at"] else row["state"]
         if row["state"] == "done" and row["result_position"] is None and not row["forgotten_at"]:
             state = "never finished"
-        click.echo(f"{row['id']}  {row['started_at']}  {state}")
+        kind = "" if row["kind"] == GENERATION else f"  {row['kind']}"
+        click.echo(f"{row['id']}  {row['started_at']}  {state}{kind}")
 
 
 def _is_file(what: str) -> bool:
@@ -99,7 +101,7 @@ def _show_bundle(bundle: Bundle, tokens: bool, as_json: bool) -> None:
         _print("nothing is opened: the public receipt alone")
     for field, value in {**shown, **opened}.items():
         if field != "prompt_tokens" or tokens:
-            _print(f"{printable(field):<28} {_short(value)}")
+            _print(f"{printable(field):<28} {_said(field, value)}")
     if pieces and ("output/text" not in opened or tokens):
         said = opened.get("output/tokens")
         count = said.get("count", "?") if isinstance(said, dict) else "?"
@@ -131,6 +133,12 @@ def _short(value: Any) -> str:
     if isinstance(value, dict) and "content" in value:
         return f"{value.get('role')}: {value['content']}"
     return str(value)
+
+
+def _said(field: str, value: Any) -> str:
+    if field == "output/embeddings" and isinstance(value, list):
+        return f"{len(value)} vectors, in the file as base64 of float32"
+    return _short(value)
 
 
 def _print(line: str) -> None:

@@ -15,6 +15,7 @@ from verity.cli.terminal import ProgressBars, home_option, json_option, print_js
 @click.option("--replay/--no-replay", default=True, help="Run the model again and compare every token.")
 @click.option("--key", metavar="K", help="The device key that you expect (its owner's `verity device`).")
 @click.option("--model", metavar="M", help="The model that you expect: a digest or a name.")
+@click.option("--adapter", "adapters", multiple=True, metavar="A", help="An adapter that you expect; all, in order.")
 @click.option("--nonce", metavar="HEX", help="The nonce that you gave out.")
 @click.option("--prompt", metavar="TEXT", help="The prompt that you expect.")
 @click.option("--system", metavar="TEXT", help="The system message that you expect before it.")

@@ -28,11 +28,13 @@ from verity.store.blobs import Blobs
 from verity.store.database import MIGRATIONS, Database
 from verity.store.home import find
 from verity.store.reading import Progress
+from verity.store.receipts import IS_RECEIPT
 
 _LEAST_FREE = 64 << 20
 _LITTLE_FREE = 1 << 30
 _OWN_FILES = (KEY_FILE, "verity.db", "verity.db-wal", "verity.db-shm")
 _SHOWN = 3
+_ALL = f"SELECT count(*) FROM receipts WHERE {IS_RECEIPT}"  # noqa: S608
 _UNFINISHED = "SELECT count(*) FROM receipts WHERE state = 'open'"
 
 
@@ -146,7 +148,7 @@ class Device:
         if self._schema() != len(MIGRATIONS):
             return Outcome("note", "not counted: the database is of another version of Verity")
         with self._reading() as database, database.snapshot() as connection:
-            total = int(connection.execute("SELECT count(*) FROM receipts WHERE kind = 'generation'").fetchone()[0])
+            total = int(connection.execute(_ALL).fetchone()[0])
             unfinished = int(connection.execute(_UNFINISHED).fetchone()[0])
         if unfinished:
             sentence = (

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from verity.engines.pooling import Hidden
 from verity.statements.receipt import Message
 
 if TYPE_CHECKING:
     from verity.engines.grammar import Constraint, Grammar
 
-__all__ = ["Engine", "Logits", "Message", "Part"]
+__all__ = ["AdapterFile", "Engine", "Logits", "Message", "Part"]
 
 Logits = npt.NDArray[np.float32]
 
@@ -25,6 +27,17 @@ class Part(NamedTuple):
     tokens: Sequence[int]
 
 
+OTHER_ADAPTERS = "this sequence was begun under other adapters, which must not be mixed: reset it first"
+
+
+class AdapterFile(NamedTuple):
+    """An adapter to compute with: its BLAKE3 digest, its file, and the factor for what it changes."""
+
+    blake3: str
+    path: Path
+    scale: int | float
+
+
 class Engine(Protocol):
     """One model, loaded, with one sequence of tokens in its context, or several.
 
@@ -34,6 +47,10 @@ class Engine(Protocol):
     @property
     def sequences(self) -> int:
         """How many sequences there are, numbered from 0."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """What it takes, roughly: the weights and the sequences."""
 
     @property
     def widest(self) -> int:
@@ -102,6 +119,26 @@ class Engine(Protocol):
         """Append ``tokens`` in batches; yields the logits after each, but for the first ``skip``. Each is valid until
         the next is asked for. ``at_least`` widens the batches to that many tokens (PROBE_BATCH at most), for the probe
         of numerics. Raises EngineError."""
+
+    @property
+    def adapters(self) -> Sequence[AdapterFile]:
+        """The adapters in use, in order; none at first."""
+
+    def use_adapters(self, adapters: Sequence[AdapterFile]) -> None:
+        """Compute with these from now on, and no others, in this order; nothing happens if they are in use already.
+
+        What was evaluated before stays as it was: a sequence can go on only under the adapters that it was begun under,
+        so forget it, or take it up again when they are in use. Raises EngineError when a file does not fit the model;
+        then none is in use.
+        """
+
+    @property
+    def dimensions(self) -> int:
+        """The length of a hidden state."""
+
+    def hidden(self, tokens: Sequence[int]) -> Iterator[Hidden]:
+        """The final hidden state (dimensions,) after each of a text's ``tokens``, apart from every sequence. Each is
+        valid until the next is asked for. Raises EngineError, ContextOverflow."""
 
     def close(self) -> None:
         """Free the model."""

@@ -121,7 +121,8 @@ class _Spelled:
         self._longest = max(map(len, self._known))
 
     def __call__(self, text: bytes) -> list[int]:
-        """The longest pieces from the left. Asked for what a grammar forces; no mask depends on it."""
+        """The longest pieces from the left. Where a grammar forces bytes, a mask allows just these tokens: the rule is
+        part of what a replay repeats (spec/grammar.md)."""
         found, at = [], 0
         while at < len(text):
             lengths = range(min(self._longest, len(text) - at), 0, -1)

@@ -14,6 +14,8 @@ from verity.engines import LLAMA
 from verity.engines.numerics import processor_flags
 from verity.errors import EngineError
 
+_FLASH_ATTENTION_ON = 1
+_Q8_0 = 8
 _last_errors: list[str] = []
 
 
@@ -96,6 +98,17 @@ def load_model(lib: Any, path: Path) -> Any:
     if not model:
         raise EngineError(explain("the model file is damaged, cut short or of an unknown kind"), hint)
     return model
+
+
+def exact_profile(lib: Any, threads: int) -> Any:
+    """The parameters of a context whose results have the same bits in any batch (llama.py says why); its sizes are
+    still to be set."""
+    params = lib.llama_context_default_params()
+    params.n_threads = params.n_threads_batch = threads
+    params.flash_attn_type = _FLASH_ATTENTION_ON
+    params.type_k = params.type_v = _Q8_0
+    params.offload_kqv = False
+    return params
 
 
 def explain(message: str) -> str:

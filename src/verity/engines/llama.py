@@ -16,11 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from verity.engines.engine import Logits, Message, Part
+from verity.engines.embedding_context import EmbeddingContext
+from verity.engines.engine import OTHER_ADAPTERS, AdapterFile, Logits, Message, Part
 from verity.engines.grammar import Constraint, Grammar, Vocabulary
-from verity.engines.library import default_threads, describe_library, explain, library, load_model
+from verity.engines.library import default_threads, describe_library, exact_profile, explain, library, load_model
+from verity.engines.lora import LoraAdapters
 from verity.engines.numerics import PROBE_BATCH
 from verity.engines.output import MAX_PIECE_BYTES
+from verity.engines.pooling import Hidden
 from verity.engines.templates import CHATML, ChatTemplate
 from verity.errors import ContextOverflow, EngineError
 
@@ -30,8 +33,7 @@ MAX_CONTEXT = 1 << 17
 _MAX_TOKENS_A_BYTE = 16
 _MAX_BYTES_A_TOKEN = 256
 """Averages that no real prompt comes near."""
-_FLASH_ATTENTION_ON = 1
-_Q8_0 = 8
+_Q8_0_BYTES = 34 / 32
 
 
 class LlamaEngine:
@@ -56,12 +58,15 @@ class LlamaEngine:
         self.widest = max(micro_batch, PROBE_BATCH, sequences)
         self.sequences = sequences
         self._positions = [0] * sequences
+        self._under: list[Sequence[AdapterFile]] = [[]] * sequences
         self._pieces: dict[int, bytes] = {}
+        self._lora: LoraAdapters | None = None
         self._model = load_model(lib, path)
         self._vocab = lib.llama_model_get_vocab(self._model)
         self.vocabulary: int = lib.llama_vocab_n_tokens(self._vocab)
         if self.vocabulary < 1:
             raise EngineError("the model has no tokens", "it is not a model that writes text")
+        self.dimensions: int = lib.llama_model_n_embd_out(self._model)
         self._open_context(context_size, threads or default_threads())
         self._template = self._read_template()
 
@@ -70,15 +75,11 @@ class LlamaEngine:
         trained = lib.llama_model_n_ctx_train(self._model)
         if not 0 < (context_size or 1) <= MAX_CONTEXT:
             raise EngineError(f"a context of {context_size} tokens is not possible (1 to {MAX_CONTEXT:,})")
-        params = lib.llama_context_default_params()
+        params = exact_profile(lib, threads)
         params.n_ctx = (context_size or max(1, min(trained, DEFAULT_CONTEXT))) * self.sequences
         params.n_batch = params.n_ubatch = self.widest
         params.n_seq_max = self.sequences
         params.kv_unified = False
-        params.n_threads = params.n_threads_batch = threads
-        params.flash_attn_type = _FLASH_ATTENTION_ON
-        params.type_k = params.type_v = _Q8_0
-        params.offload_kqv = False
         self._ctx = lib.llama_init_from_model(self._model, params)
         if not self._ctx:
             raise EngineError(explain("the model cannot be given a context"), "try a smaller --context")
@@ -96,6 +97,16 @@ class LlamaEngine:
             special[f"{name}_token"] = self._text(token) if token >= 0 else ""
         self._bos = special["bos_token"]
         return ChatTemplate(source.decode("utf-8", "replace") if source else CHATML, special)
+
+    @property
+    def memory_bytes(self) -> int:
+        lib, model = self._lib, self._model
+        width = (
+            lib.llama_model_n_embd(model) * lib.llama_model_n_head_kv(model) // max(1, lib.llama_model_n_head(model))
+        )
+        a_token = 2 * lib.llama_model_n_layer(model) * width * _Q8_0_BYTES
+        logits = 4 * self.vocabulary * self.widest
+        return int(lib.llama_model_size(model) + a_token * self.context_size * self.sequences + logits)
 
     @property
     def description(self) -> dict[str, Any]:
@@ -164,6 +175,15 @@ class LlamaEngine:
     def _constrained(self) -> Vocabulary:
         return Vocabulary(self)
 
+    @property
+    def adapters(self) -> Sequence[AdapterFile]:
+        return self._lora.in_use if self._lora is not None else []
+
+    def use_adapters(self, adapters: Sequence[AdapterFile]) -> None:
+        if self._lora is None:
+            self._lora = LoraAdapters(self._lib, self._model, self._ctx)
+        self._lora.use(adapters)
+
     def reset(self) -> None:
         self._lib.llama_memory_clear(self._memory, False)
         self._positions = [0] * self.sequences
@@ -181,7 +201,7 @@ class LlamaEngine:
         copied = self._lib.llama_state_seq_get_data(self._ctx, buffer, size, source)
         if not copied or not self._lib.llama_state_seq_set_data(self._ctx, buffer, copied, target):
             raise EngineError(explain("llama.cpp could not copy a sequence"))
-        self._positions[target] = self._positions[source]
+        self._positions[target], self._under[target] = self._positions[source], self._under[source]
         self.keep(target, length)
 
     def step(self, parts: Sequence[Part]) -> list[Logits]:
@@ -210,6 +230,8 @@ class LlamaEngine:
         batch, at, rows = self._batch, 0, []
         for sequence, tokens in parts:
             position, last = self._positions[sequence], len(tokens) - 1
+            if position and self._under[sequence] != self.adapters:
+                raise EngineError(OTHER_ADAPTERS)
             if position + len(tokens) > self.context_size:
                 raise ContextOverflow(f"the context of {self.context_size:,} tokens is full", "use a larger --context")
             for i, token in enumerate(tokens):
@@ -227,6 +249,7 @@ class LlamaEngine:
             raise EngineError(explain(f"llama.cpp could not evaluate the tokens (status {status})"))
         for sequence, tokens in parts:
             self._positions[sequence] += len(tokens)
+            self._under[sequence] = self.adapters
         return rows
 
     def _row(self, index: int) -> Logits:
@@ -235,14 +258,31 @@ class LlamaEngine:
             raise EngineError("the model gives no logits", "it is not a model that writes text")
         return np.ctypeslib.as_array(logits, shape=(self.vocabulary,))
 
+    def hidden(self, tokens: Sequence[int]) -> Iterator[Hidden]:
+        if len(tokens) > self.context_size:
+            raise ContextOverflow(
+                f"a text of {len(tokens):,} tokens does not fit a context of {self.context_size:,}",
+                "shorten it, or use a larger --context",
+            )
+        if not all(0 <= token < self.vocabulary for token in tokens):
+            raise EngineError(f"a token is not in the model's vocabulary of {self.vocabulary:,}")
+        return self._embeddings.hidden(tokens)
+
+    @functools.cached_property
+    def _embeddings(self) -> EmbeddingContext:
+        threads = self._lib.llama_n_threads(self._ctx)
+        return EmbeddingContext(self._lib, self._model, threads=threads, micro_batch=self._micro_batch)
+
     def close(self) -> None:
+        if (embeddings := self.__dict__.pop("_embeddings", None)) is not None:
+            embeddings.close()
         if self._batch is not None:
             self._lib.llama_batch_free(self._batch)
         if self._ctx:
             self._lib.llama_free(self._ctx)
         if self._model:
             self._lib.llama_model_free(self._model)
-        self._batch = self._ctx = self._model = None
+        self._batch = self._ctx = self._model = self._lora = None
 
     def __del__(self) -> None:
         if getattr(self, "_lib", None) is not None:

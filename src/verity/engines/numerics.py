@@ -141,7 +141,8 @@ def _write(connection: sqlite3.Connection, model: str, setting: str, numerics: N
 
 
 def setting_of(engine: Engine) -> str:
-    """What may change how a given model is computed here, in one digest: the library, its options, the processor."""
+    """What may change how a given model is computed here, in one digest: library, options, processor, adapters."""
     options = {k: v for k, v in engine.context.items() if k != "size"}
     probe = min(PROBE_TOKENS, engine.context_size)
-    return hashlib.sha256(canonical([engine.description, options, probe, host()])).hexdigest()
+    adapters = [[[adapter.blake3, adapter.scale] for adapter in engine.adapters]] if engine.adapters else []
+    return hashlib.sha256(canonical([engine.description, options, probe, host(), *adapters])).hexdigest()

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from verity.engines import SCRIPTED
-from verity.engines.engine import Logits, Message, Part
+from verity.engines.engine import OTHER_ADAPTERS, AdapterFile, Logits, Message, Part
 from verity.engines.grammar import Constraint, Grammar, Vocabulary
+from verity.engines.pooling import Hidden
 from verity.errors import ContextOverflow, EngineError
 from verity.sampling.noise import all_words, gumbel
 
@@ -24,17 +25,21 @@ END = 256
 TURN = 257
 _VOCABULARY = 258
 _BOOST = 24.0
+_BOOST_WITH_ADAPTERS = 6.0
 
 
 class ScriptedEngine:
-    """Answers every prompt with ``reply``; at higher temperatures it errs now and then, as a model does.
+    """Answers every prompt with ``reply``; at higher temperatures it errs now and then, as a model does. Adapters (any
+    file will do) make it err often, each set of them in its own way.
 
     ``delay_s`` is waited before each token, so that a test can interrupt an answer.
     """
 
     vocabulary = _VOCABULARY
     template_clock = False
+    dimensions = 16
     widest = 128
+    memory_bytes = 1 << 20
 
     def __init__(
         self,
@@ -49,6 +54,8 @@ class ScriptedEngine:
         self._reply = [*reply.encode(), END]
         self._delay_s = delay_s
         self._tokens: list[list[int]] = [[] for _ in range(sequences)]
+        self._adapters: list[AdapterFile] = []
+        self._under = [self._adapters] * sequences
 
     @property
     def model(self) -> dict[str, Any]:
@@ -85,6 +92,13 @@ class ScriptedEngine:
     def is_end(self, token: int) -> bool:
         return token == END
 
+    @property
+    def adapters(self) -> Sequence[AdapterFile]:
+        return self._adapters
+
+    def use_adapters(self, adapters: Sequence[AdapterFile]) -> None:
+        self._adapters = list(adapters)
+
     def constrain(self, grammar: Grammar) -> Constraint:
         return Constraint(self._constrained, grammar)
 
@@ -100,6 +114,7 @@ class ScriptedEngine:
 
     def copy(self, source: int, target: int, length: int) -> None:
         self._tokens[target] = self._tokens[source][:length]
+        self._under[target] = self._under[source]
 
     def step(self, parts: Sequence[Part]) -> list[Logits]:
         for sequence, tokens in parts:
@@ -117,6 +132,16 @@ class ScriptedEngine:
             if index >= skip:
                 yield self._logits(0)
 
+    def hidden(self, tokens: Sequence[int]) -> Iterator[Hidden]:
+        """Noise that the tokens so far decide: a fake, that says nothing of a text's meaning."""
+        if len(tokens) > self.context_size:
+            raise ContextOverflow(f"a text of {len(tokens)} tokens does not fit a context of {self.context_size}")
+        hasher = hashlib.sha256(b"hidden")
+        for token in tokens:
+            hasher.update(token.to_bytes(2, "big"))
+            key = np.uint64(int.from_bytes(hasher.digest()[:8], "little"))
+            yield gumbel(all_words(key, self.dimensions)).astype(np.float32)
+
     def close(self) -> None:
         self.reset()
 
@@ -125,14 +150,18 @@ class ScriptedEngine:
             raise EngineError(f"token {token} is not in the vocabulary")
         if len(self._tokens[sequence]) >= self.context_size:
             raise ContextOverflow(f"the context of {self.context_size} tokens is full")
+        if self._tokens[sequence] and self._under[sequence] != self._adapters:
+            raise EngineError(OTHER_ADAPTERS)
+        self._under[sequence] = self._adapters
         self._tokens[sequence].append(token)
 
     def _logits(self, sequence: int) -> Logits:
         tokens = self._tokens[sequence]
-        digest = hashlib.sha256(np.array(tokens, dtype=">u2").tobytes()).digest()
+        changed = b"".join(b"%s %r\n" % (a.blake3.encode(), float(a.scale)) for a in self._adapters)
+        digest = hashlib.sha256(changed + np.array(tokens, dtype=">u2").tobytes()).digest()
         logits = gumbel(all_words(np.uint64(int.from_bytes(digest[:8], "little")), _VOCABULARY))
         logits[TURN] = -100.0
         if TURN in tokens:
             written = len(tokens) - 1 - tokens.index(TURN)
-            logits[self._reply[min(written, len(self._reply) - 1)]] += _BOOST
+            logits[self._reply[min(written, len(self._reply) - 1)]] += _BOOST_WITH_ADAPTERS if changed else _BOOST
         return logits.astype(np.float32)

@@ -7,7 +7,7 @@ commitments to every field below; in clear stand only the kind, the place in the
 from __future__ import annotations
 
 import hashlib
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -21,6 +21,10 @@ RESULT = "verity:result/v1"
 NUMERICS = "verity:numerics/v1"
 EPOCH = "verity:epoch/v1"
 MAX_STATEMENT_BYTES = 1 << 20
+
+GENERATION = "generation"
+EMBEDDING = "embedding"
+"""Kinds of receipt: an answer, and vectors for texts (spec/embedding.md)."""
 
 INPUT_PREFIX = "inputs/"
 """Fields ``inputs/0000``, ``inputs/0001`` …: the typed inputs in order; text has ``type``, ``role`` and ``content``."""
@@ -36,6 +40,31 @@ RESULT_FIELDS = frozenset({
 })  # fmt: skip
 SEED_FIELDS = frozenset({"nonce", "seed"})
 """In the intent, or in the result when the nonce was revealed only after the signed intent; never in both."""
+
+EMBEDDING_INTENT_FIELDS = frozenset({
+    "adapters", "batch", "context", "engine", "model", "normalisation", "numerics", "pooling", "previous_turn",
+    "prompt_tokens", "request", "retention", "time/started", "tokenizer",
+})  # fmt: skip
+EMBEDDING_RESULT_FIELDS = frozenset({"output/embeddings", "output/finish", "time/finished"})
+
+
+class Table(NamedTuple):
+    """The fields of one kind of receipt, inputs apart. ``seed`` is empty where nothing is drawn."""
+
+    intent: frozenset[str]
+    result: frozenset[str]
+    seed: frozenset[str]
+
+    @property
+    def names(self) -> frozenset[str]:
+        return self.intent | self.result | self.seed
+
+
+TABLES = {
+    GENERATION: Table(INTENT_FIELDS, RESULT_FIELDS, SEED_FIELDS),
+    EMBEDDING: Table(EMBEDDING_INTENT_FIELDS, EMBEDDING_RESULT_FIELDS, frozenset()),
+}
+KINDS = tuple(TABLES)
 
 FINISHES = ("end", "stop", "length", "cancelled", "error", "aborted")
 ROLES = ("system", "user", "assistant")
@@ -157,9 +186,9 @@ def input_field(index: int) -> str:
     return f"{INPUT_PREFIX}{index:04d}"
 
 
-def expected_fields(predicate_type: str) -> frozenset[str]:
-    """The fields that a complete disclosure of this statement has, inputs and seed apart."""
-    return INTENT_FIELDS if predicate_type == INTENT else RESULT_FIELDS
+def table_of(kind: str) -> Table:
+    """The fields of a receipt of this kind; of an unknown kind, which no verifier accepts, those of a generation."""
+    return TABLES.get(kind, TABLES[GENERATION])
 
 
 _T = TypeVar("_T")

@@ -1,4 +1,4 @@
-"""Model files, named by the BLAKE3 digest of their bytes, and the names that people gave them.
+"""Files of models and adapters, named by the BLAKE3 digest of their bytes, and the names that people gave them.
 
     home/blobs/<first two hex digits>/<blake3>      whole files only: they arrive by rename
     home/blobs/tmp/                                 what is still being fetched, locked by whoever fetches it
@@ -204,7 +204,9 @@ class Blobs:
         query = (
             "SELECT models.name, blobs.blake3, sha256, size, coalesce(source, ''), coalesce(added_at, checked_at) "
             "FROM blobs LEFT JOIN models ON models.blake3 = blobs.blake3 "
-            "WHERE substr(blobs.blake3, 1, ?1) = ?2 OR substr(sha256, 1, ?1) = ?2 ORDER BY added_at, models.name"
+            "WHERE (substr(blobs.blake3, 1, ?1) = ?2 OR substr(sha256, 1, ?1) = ?2) "
+            "AND (models.name IS NOT NULL OR blobs.blake3 NOT IN (SELECT blake3 FROM adapters)) "
+            "ORDER BY added_at, models.name"
         )
         with self.database.snapshot() as connection:
             rows = connection.execute(query, (len(wanted), wanted)).fetchall()
@@ -245,5 +247,11 @@ class Blobs:
         known = catalogue.find(digest)
         if known is not None:
             return f"verity pull {known.name}"
-        source = next((model.source for model in self.models() if model.blake3 == digest), "FILE")
+        source = next((model.source for model in self.models() if model.blake3 == digest), None)
+        if source is None:
+            with self.database.snapshot() as connection:
+                adapter = connection.execute("SELECT source FROM adapters WHERE blake3 = ?", (digest,)).fetchone()
+            if adapter is not None:
+                return f"verity adapters add {shlex.quote(adapter[0])}"
+            source = "FILE"
         return f"verity pull {shlex.quote(source)} --blake3 {digest}"

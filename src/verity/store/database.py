@@ -1,4 +1,4 @@
-"""The device's state in one SQLite file: models, measured numerics, the log, the private half of receipts.
+"""The device's state in one SQLite file: models, adapters, measured numerics, the log, the private half of receipts.
 
 WAL with ``synchronous=FULL``: a committed transaction survives a power cut. Every write runs in ``BEGIN IMMEDIATE``, so
 that two processes of one device take turns; that is what keeps the log from forking.
@@ -83,8 +83,15 @@ CREATE TABLE requests (
 ) STRICT;
 """
 
+_ADAPTERS = """
+CREATE TABLE adapters (
+  name TEXT PRIMARY KEY, blake3 TEXT NOT NULL REFERENCES blobs(blake3), base TEXT NOT NULL, source TEXT NOT NULL,
+  added_at TEXT NOT NULL
+) STRICT;
+"""
+
 DATABASE_FILE = "verity.db"
-MIGRATIONS = (_SCHEMA, _EPOCHS)
+MIGRATIONS = (_SCHEMA, _EPOCHS, _ADAPTERS)
 """Entry N takes a database from version N to N+1; ``PRAGMA user_version`` holds the version."""
 
 

@@ -1,11 +1,12 @@
-"""Take models away: a name, with its file if no other name means it; and all that nothing in the store means.
+"""Take models and adapters away: a name, with its file if no other name means it; and all that nothing in the store
+means.
 
 Rows go first and are durable, files after: a crash in between leaves a file without a row, which nobody believes and
 ``collect`` removes. It never leaves a row without a file. Both functions work alone (locks.py), and ``collect`` leaves
 what somebody is still fetching. A program that has a removed model loaded keeps it: the file's bytes go when the last
 one that has it open ends (unlink(2)).
 
-Receipts, and the numerics that were measured, are not touched: a receipt names its model by digest, so it can be
+Receipts, and the numerics that were measured, are not touched: a receipt names its files by digest, so it can be
 replayed again as soon as the same bytes are pulled again, from wherever.
 """
 
@@ -19,7 +20,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from verity.errors import ModelNotFound
+from verity.errors import AdapterNotFound, ModelNotFound
 from verity.store import locks
 from verity.store.blobs import Blobs
 from verity.store.home import guarded, sync_folder
@@ -71,18 +72,34 @@ def remove(blobs: Blobs, name: str) -> Removal:
 
     Raises ModelNotFound when there is no such name, StoreError when somebody is storing a model just now.
     """
-    wanted = name.lower()
+    removal = _remove(blobs, name.lower(), "DELETE FROM models WHERE name = ? RETURNING blake3")
+    if removal is None:
+        raise ModelNotFound(
+            f"no model on this device has the name {name[:200]!r}",
+            "`verity models` lists the names; what has none is freed by `verity models gc`",
+        )
+    return removal
+
+
+def remove_adapter(blobs: Blobs, name: str) -> Removal:
+    """The same of an adapter's name. Raises AdapterNotFound when there is none, StoreError as ``remove`` does."""
+    removal = _remove(blobs, name.lower(), "DELETE FROM adapters WHERE name = ? RETURNING blake3")
+    if removal is None:
+        hint = "`verity adapters` lists the names"
+        raise AdapterNotFound(f"no adapter on this device has the name {name[:200]!r}", hint)
+    return removal
+
+
+def _remove(blobs: Blobs, wanted: str, statement: str) -> Removal | None:
     with locks.removing(blobs.folder):
         with blobs.database.transaction() as connection:
-            found = connection.execute("SELECT blake3 FROM models WHERE name = ?", (wanted,)).fetchone()
+            found = connection.execute(statement, (wanted,)).fetchone()
             if found is None:
-                raise ModelNotFound(
-                    f"no model on this device has the name {name[:200]!r}",
-                    "`verity models` lists the names; what has none is freed by `verity models gc`",
-                )
+                return None
             digest: str = found[0]
-            connection.execute("DELETE FROM models WHERE name = ?", (wanted,))
-            query = "SELECT name FROM models WHERE blake3 = ? ORDER BY name"
+            query = (
+                "SELECT name FROM models WHERE blake3 = ?1 UNION SELECT name FROM adapters WHERE blake3 = ?1 ORDER BY 1"
+            )
             others = [row[0] for row in connection.execute(query, (digest,))]
             if not others:
                 connection.execute("DELETE FROM blobs WHERE blake3 = ?", (digest,))
@@ -122,7 +139,9 @@ class _Sweep:
         """Learn which blobs have a name; the rows of the others go."""
         database = self._blobs.database
         with database.snapshot() if self._dry_run else database.transaction() as connection:
-            self._named = {row[0] for row in connection.execute("SELECT DISTINCT blake3 FROM models")}
+            self._named = {
+                row[0] for row in connection.execute("SELECT blake3 FROM models UNION SELECT blake3 FROM adapters")
+            }
             self._unnamed = {row[0] for row in connection.execute("SELECT blake3 FROM blobs")} - self._named
             if not self._dry_run:
                 connection.executemany("DELETE FROM blobs WHERE blake3 = ?", [(digest,) for digest in self._unnamed])

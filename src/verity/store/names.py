@@ -1,4 +1,4 @@
-"""What a model may be called here, and the error for one that is not here."""
+"""What a model or adapter may be called here, and the error for one that is not here."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ PREFIX = re.compile(r"[0-9a-f]{8,64}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 
 
-def normal_name(name: str) -> str:
+def normal_name(name: str, what: str = "a model") -> str:
     """``name`` as it is stored, in lower case. Raises UsageError when it could be taken for a path or a digest."""
     normal = name.lower()
     if not _NAME.fullmatch(normal) or PREFIX.fullmatch(normal):
         raise UsageError(
-            f"{name[:80]!r} cannot be the name of a model",
+            f"{name[:80]!r} cannot be the name of {what}",
             "use letters, digits, '.', '_' and '-', beginning with a letter or digit, and not a hex number",
         )
     return normal

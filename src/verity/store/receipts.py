@@ -1,6 +1,6 @@
 """The private half of this device's receipts: every committed value, and the secret that all salts derive from.
 
-``kind`` is ``generation``, or what the device declared about itself. A generation is ``open`` from its intent to its
+``kind`` is one of KINDS, or what the device declared about itself. A receipt is ``open`` from its intent to its
 result, or ``promised`` while it waits for a nonce; ``done`` is all the rest. Forgetting destroys secret and values for
 good: what was committed stays in the log and can never be opened.
 """
@@ -15,10 +15,10 @@ import msgspec
 
 from verity.errors import LogError, UsageError
 from verity.statements.dsse import Envelope
+from verity.statements.receipt import KINDS
 from verity.store.clock import now
 from verity.store.database import Database
 
-GENERATION = "generation"
 OPEN, PROMISED, DONE = "open", "promised", "done"
 
 
@@ -51,6 +51,9 @@ class Kept(NamedTuple):
     forgotten_at: str | None
 
 
+IS_RECEIPT = f"kind IN {KINDS!r}"
+"""What has an intent and a result; for SQL."""
+
 _COLUMNS = "id, kind, state, started_at, epoch, intent_position, result_position, forgotten_at"
 
 
@@ -79,7 +82,7 @@ class Receipts:
     def get(self, receipt_id: str) -> Kept:
         """The receipt of this id, or of the only id that begins so (6 digits or more). Raises UsageError."""
         exact = len(receipt_id) >= 6 and receipt_id.isalnum()
-        query = f"SELECT {_COLUMNS} FROM receipts WHERE substr(id, 1, ?) = ? AND kind = 'generation' LIMIT 2"  # noqa: S608
+        query = f"SELECT {_COLUMNS} FROM receipts WHERE substr(id, 1, ?) = ? AND {IS_RECEIPT} LIMIT 2"  # noqa: S608
         with self._database.snapshot() as connection:
             rows = connection.execute(query, (len(receipt_id), receipt_id)).fetchall() if exact else []
         if not rows:
@@ -89,8 +92,8 @@ class Receipts:
         return Kept(*rows[0])
 
     def all(self, state: str | None = None) -> Iterator[Kept]:
-        """All generations, oldest first; those in ``state`` only, if one is named."""
-        where = "kind = 'generation'" + (" AND state = ?" if state else "")
+        """All receipts, oldest first; those in ``state`` only, if one is named."""
+        where = IS_RECEIPT + (" AND state = ?" if state else "")
         query = f"SELECT {_COLUMNS} FROM receipts WHERE {where} ORDER BY epoch, intent_position"  # noqa: S608
         with self._database.snapshot() as connection:
             rows = connection.execute(query, (state,) if state else ()).fetchall()

@@ -12,6 +12,7 @@ from verity.engines.numerics import Numerics
 from verity.engines.output import MAX_STOP_BYTES, MAX_STOPS
 from verity.errors import FormatError, UsageError
 from verity.sampling.parameters import SamplingParameters
+from verity.statements.adapters import AdapterUse, check_adapters
 from verity.statements.commitments import ID_BYTES
 from verity.statements.receipt import (
     FINISHES,
@@ -30,7 +31,6 @@ from verity.verify.replay import CannotReplay, Claim, ModelName, Template
 _T = TypeVar("_T")
 
 UNUSED: dict[str, Any] = {
-    "adapters": [],
     "batch": None,
     "normalisation": None,
     "output/segments": None,
@@ -149,6 +149,12 @@ class Fields:
         """The grammar, if there is one; not compiled yet. Raises Withheld, FormatError."""
         return self.read("grammar", Grammar) if self.value("grammar") is not None else None
 
+    def adapters(self) -> list[AdapterUse]:
+        """The adapters that changed the model, in order. Raises Withheld, FormatError."""
+        adapters = self.read("adapters", list[AdapterUse])
+        check_adapters(adapters, self.read("model", ModelName).blake3)
+        return adapters
+
     def _time(self, field: str) -> None:
         if not TIME.fullmatch(self.read(field, str)):
             raise FormatError(f"field {field!r} is not a time in UTC (RFC 3339)")
@@ -177,6 +183,7 @@ class Fields:
             raise FormatError(f"the receipt ends by {finish!r}, which this version does not know")
         return Claim(
             model=model,
+            adapters=self.adapters(),
             engine=self.read("engine", dict[str, Any]),
             tokenizer=self.read("tokenizer", dict[str, Any]),
             context=self.read("context", dict[str, Any]),

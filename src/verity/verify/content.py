@@ -8,18 +8,16 @@ from verity.engines.output import MAX_PIECE_BYTES
 from verity.errors import FormatError, ProofError
 from verity.log.tree import check_inclusion, hash_leaf, root_of
 from verity.statements.bundle import Bundle, Disclosure, TokenOpening
-from verity.statements.commitments import Opening, commit_token, decode_salt, digest_fields
+from verity.statements.commitments import TOKEN_FIELD, Opening, commit_token, decode_salt, digest_fields
 from verity.statements.receipt import (
     FINISHES,
     INPUT_PREFIX,
-    INTENT,
-    INTENT_FIELDS,
-    RESULT,
-    RESULT_FIELDS,
     SEED_FIELDS,
+    TABLES,
     Statement,
-    expected_fields,
+    Table,
     input_field,
+    table_of,
 )
 from verity.statements.strict import decode_base64, decode_hex
 from verity.verify.claims import Fields, TokenRoot, Withheld
@@ -44,10 +42,11 @@ def open_fields(bundle: Bundle, intent: Statement, result: Statement) -> Opened:
     try:
         receipt_id = intent.predicate.id_bytes()
         lines = [*disclosure.intent, *disclosure.result]
-        _check_list("intent", disclosure.intent, receipt_id, intent, INTENT)
-        _check_list("result", disclosure.result, receipt_id, result, RESULT)
-        _check_seed_fields(disclosure)
-        _check_apart(disclosure)
+        table = table_of(intent.predicate.kind)
+        _check_list("intent", disclosure.intent, receipt_id, intent, table)
+        _check_list("result", disclosure.result, receipt_id, result, table)
+        _check_seed_fields(disclosure, table)
+        _check_apart(disclosure, table)
         _check_shown(intent, disclosure.intent)
         _check_shown(result, disclosure.result)
         fields = Fields(
@@ -61,37 +60,43 @@ def open_fields(bundle: Bundle, intent: Statement, result: Statement) -> Opened:
     return Opened(_summary(fields, disclosure.tokens, tokens), fields, tokens)
 
 
-def _check_list(part: str, lines: list[Opening], receipt_id: bytes, statement: Statement, kind: str) -> None:
+def _check_list(part: str, lines: list[Opening], receipt_id: bytes, statement: Statement, table: Table) -> None:
     """The list of commitments is complete and, hashed, is the statement's subject."""
     if digest_fields(receipt_id, lines) != statement.fields_digest():
         raise FormatError(f"a field of the {part}, or its salt, was changed, left out or added")
     names = {line.field for line in lines}
-    missing = sorted(expected_fields(kind) - names)
+    expected = table.intent if part == "intent" else table.result
+    missing = sorted(expected - names)
     if missing:
         raise FormatError(f"the {part} lacks the field {missing[0]!r}")
-    optional = {n for n in names - expected_fields(kind) if n not in SEED_FIELDS and not n.startswith(INPUT_PREFIX)}
+    optional = {n for n in names - expected if n not in table.seed and not n.startswith(INPUT_PREFIX)}
     unknown = sorted(optional & set(statement.predicate.critical))
     if unknown:
         raise FormatError(f"the {part} has a critical field {unknown[0]!r} that this version does not know")
 
 
-def _check_seed_fields(disclosure: Disclosure) -> None:
+def _check_seed_fields(disclosure: Disclosure, table: Table) -> None:
+    if not table.seed:
+        return
     parts = [{line.field for line in part} & SEED_FIELDS for part in (disclosure.intent, disclosure.result)]
     if sorted(map(len, parts)) != [0, len(SEED_FIELDS)]:
         raise FormatError("nonce and seed must stand together, in the intent or in the result")
 
 
-def _check_apart(disclosure: Disclosure) -> None:
+def _check_apart(disclosure: Disclosure, table: Table) -> None:
     """spec/receipt.md, Disclosure, rule 2: a result must not change or add to what the intent asked for, and
     no field be taken for a member of another."""
     intent, result = ({line.field for line in part} for part in (disclosure.intent, disclosure.result))
     inputs = {name for name in intent | result if name.startswith(INPUT_PREFIX)}
-    misplaced = intent & result | intent & RESULT_FIELDS | result & (INTENT_FIELDS | inputs)
+    misplaced = intent & result | intent & table.result | result & (table.intent | inputs)
+    foreign = (intent | result) & frozenset().union(*(t.names for t in TABLES.values())) - table.names
     shadows = {name for name in intent | result if name.rpartition("/")[0] in intent | result}
     if shadows:  # a reader of `context/size` must not be shown a field in the place of the member
         raise FormatError(f"the field {min(shadows)!r} is named like a member of another field")
     if misplaced:
         raise FormatError(f"the field {min(misplaced)!r} stands in the wrong part, or in both")
+    if foreign:
+        raise FormatError(f"the field {min(foreign)!r} belongs to another kind of receipt")
     if inputs != {input_field(index) for index in range(len(inputs))}:
         raise FormatError("the inputs are not numbered from 0000 without a gap")
 
@@ -142,7 +147,7 @@ def _summary(fields: Fields, opened: list[TokenOpening], whole: list[TokenOpenin
     sentence = "Every opened field is the one that the receipt committed to"
     if withheld:
         sentence += f"; withheld: {', '.join(withheld)}"
-    if whole is None:
+    if whole is None and TOKEN_FIELD in fields.names():
         sentence += f"; {len(opened)} of the output's tokens are opened"
     return Check("disclosure", "passed", sentence + ".", {"withheld": withheld, "tokens_opened": len(opened)})
 

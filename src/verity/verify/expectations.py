@@ -6,7 +6,8 @@ from typing import Any
 
 from verity.engines import LLAMA, SCRIPTED
 from verity.sampling.noise import derive_seed, read_nonce
-from verity.statements.receipt import INTENT_FIELDS, RESULT_FIELDS, SEED_FIELDS, Choice, Statement
+from verity.statements.adapters import AdapterUse
+from verity.statements.receipt import KINDS, Choice, Statement, table_of
 from verity.statements.request import Issued
 from verity.statements.strict import canonical
 from verity.verify.claims import Fields, Nonce
@@ -14,14 +15,13 @@ from verity.verify.policy import Expected, Policy
 from verity.verify.replay import ModelName
 from verity.verify.report import Check
 
-KINDS = ("generation",)
 ENGINES = (LLAMA,)
 MAX_CHOICES = 1 << 16
 
 
 def known(intent: Statement, result: Statement) -> Check:
     """Step 1. An unknown kind or critical field fails closed."""
-    fields = INTENT_FIELDS | RESULT_FIELDS | SEED_FIELDS
+    fields = table_of(intent.predicate.kind).names
     for statement in (intent, result):
         if statement.predicate.kind not in KINDS:
             return Check("receipt", "failed", f"The receipt is of an unknown kind, {statement.predicate.kind!r}.")
@@ -46,18 +46,40 @@ def engine(fields: Fields) -> Check:
     return Check("engine", "passed", f"The receipt names the engine {name} ({said.get('version')}).", said)
 
 
-def model(fields: Fields, policy: Policy, expected: str | None) -> Check:
-    """Step 10."""
+def model(fields: Fields, policy: Policy, expected: Expected) -> Check:
+    """Step 10. A model that an adapter changed is another, unless the adapter is named as well."""
     said = fields.read("model", ModelName)
-    evidence = {"name": said.name, "blake3": said.blake3, "sha256": said.sha256}
-    wanted = [digests for digests in (policy.models, [expected] if expected else []) if digests]
-    if not wanted:
+    evidence: dict[str, Any] = {"name": said.name, "blake3": said.blake3, "sha256": said.sha256}
+    wanted = [digests for digests in (policy.models, [expected.model] if expected.model else []) if digests]
+    if not wanted and not expected.adapters:
         sentence = f"The receipt names {said.name} ({said.blake3[:16]}…); say which model you expect with --model."
         return Check("model", "not made", sentence, evidence)
     if not all({said.blake3, said.sha256} & set(digests) for digests in wanted):
         sentence = f"The model is {said.name} ({said.blake3[:16]}…), not the expected one."
         return Check("model", "failed", sentence, evidence)
-    return Check("model", "passed", f"The receipt names the expected model, {said.name}.", evidence)
+    adapters = fields.adapters()
+    if not adapters and not expected.adapters:
+        return Check("model", "passed", f"The receipt names the expected model, {said.name}.", evidence)
+    evidence["adapters"] = [{"name": a.name, "blake3": a.blake3, "scale": a.scale} for a in adapters]
+    named = ", ".join(f"{a.name} ({a.blake3[:16]}…)" for a in adapters) or "none"
+    if not _adapters_named(adapters, policy, expected):
+        sentence = (
+            f"The model was changed by other adapters than you name: {named}; name them with --adapter, in order."
+        )
+        return Check("model", "failed", sentence, evidence)
+    return Check(
+        "model", "passed", f"The receipt names the model {said.name} and adapters as expected: {named}.", evidence
+    )
+
+
+def _adapters_named(adapters: list[AdapterUse], policy: Policy, expected: Expected) -> bool:
+    """Either the caller names all of them in order, or the policy each."""
+    if expected.adapters:
+        wanted = expected.adapters
+        return len(wanted) == len(adapters) and all(
+            digest in (a.blake3, a.sha256) for digest, a in zip(wanted, adapters, strict=True)
+        )
+    return all({a.blake3, a.sha256} & set(policy.models) for a in adapters)
 
 
 def prompt(fields: Fields, expected: Expected) -> Check:

@@ -2,7 +2,7 @@
 
     [trust]
     devices = ["<64 hex digits>"]           # keys that may sign; none: any key, and `signed` is then not made
-    models = ["<BLAKE3 or SHA-256>"]        # models that may have answered
+    models = ["<BLAKE3 or SHA-256>"]        # models that may have answered, and adapters
     releases = ["smollm2-135m-instruct"]    # the same by their names in the catalogue, which pins the digests
     origins = ["verity/<key>/0"]            # logs that the receipt may stand in
     issuers = ["<64 hex digits>"]           # keys whose signed requests count as one's own
@@ -105,7 +105,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "signed": self.trust.devices or expected.device,
             "logged": self.trust.origins,
             "consistent": expected.checkpoint is not None,
-            "model": self.models or expected.model,
+            "model": self.models or expected.model or expected.adapters,
             "request": expected.request or self.trust.issuers,
             "intent-first": expected.request is not None and expected.request.intent,
             "prompt": expected.prompt is not None or expected.system is not None,
@@ -130,13 +130,14 @@ def _released() -> dict[str, str]:
 class Expected(msgspec.Struct, frozen=True):
     """What the caller names beside the policy; where both name something, both must hold.
 
-    ``device`` is a key (64 hex digits), ``model`` a BLAKE3 or SHA-256 digest, ``nonce`` lower-case hex, ``request`` one
-    that the caller names and ``issuer`` the key under which the caller issues, ``checkpoint`` a signed head that the
-    caller kept, ``previous`` the bundle of the turn before.
+    ``device`` is a key (64 hex digits), ``model`` a BLAKE3 or SHA-256 digest, ``adapters`` such digests in order,
+    ``nonce`` lower-case hex, ``request`` one that the caller names and ``issuer`` the key under which the caller
+    issues, ``checkpoint`` a signed head that the caller kept, ``previous`` the bundle of the turn before.
     """
 
     device: str | None = None
     model: str | None = None
+    adapters: list[str] = []
     prompt: str | None = None
     system: str | None = None
     nonce: str | None = None

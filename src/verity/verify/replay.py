@@ -20,6 +20,7 @@ from verity.engines.tool_calls import parse_calls
 from verity.errors import VerityError
 from verity.sampling.parameters import SamplingParameters
 from verity.sampling.sampler import Sampler
+from verity.statements.adapters import AdapterUse
 from verity.statements.receipt import Message, ToolCall
 
 
@@ -40,10 +41,11 @@ class Template(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: str
 
 
-class Claim(msgspec.Struct, frozen=True, kw_only=True):
+class Claim(msgspec.Struct, frozen=True, kw_only=True, tag="generation"):
     """Everything a receipt says that replay needs, taken from fields whose commitments hold."""
 
     model: ModelName
+    adapters: list[AdapterUse] = []
     engine: dict[str, Any]
     tokenizer: dict[str, Any]
     context: dict[str, Any]
@@ -62,6 +64,11 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     tool_calls: list[ToolCall]
     text: str
     finish: str
+
+    @property
+    def longest(self) -> int:
+        """Tokens that the context must hold at once."""
+        return len(self.prompt_tokens) + len(self.tokens)
 
 
 class CannotReplay(Exception):
@@ -110,6 +117,9 @@ def _other_compiler(claim: Claim) -> str:
 
 
 def _replay(engine: Engine, claim: Claim, progress: Callable[[int, int], None] | None) -> Outcome:
+    used = [(adapter.blake3, adapter.scale) for adapter in engine.adapters]
+    if used != [(adapter.blake3, adapter.scale) for adapter in claim.adapters]:
+        raise CannotReplay("the engine computes with other adapters than the receipt names")
     engine.reset()
     wrong = _prompt_differs(engine, claim) or _impossible(engine, claim)
     if wrong is not None:

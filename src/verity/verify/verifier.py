@@ -9,7 +9,7 @@
      7  disclosure    every opened field and token is the one that the receipt committed to
      8  output        text, tokens and finish reason belong together
      9  engine        a model engine ran, not the scripted fake
-    10  model         the model is one that the caller or the policy names
+    10  model         the model, and each adapter, is one that the caller or the policy names
     11  prompt        the prompt is the one that the caller names
     12  request       the receipt answers the request of the caller, or of an issuer whom the policy trusts
     13  previous-turn the receipt goes on from the turn before that the caller has
@@ -32,11 +32,12 @@ from typing import Any, Protocol
 from verity.errors import FormatError, SignatureError, VerityError
 from verity.statements.bundle import Bundle, Disclosure
 from verity.statements.dsse import Envelope
-from verity.statements.receipt import INTENT, RESULT, Statement, read_statement
+from verity.statements.receipt import EMBEDDING, INTENT, RESULT, Statement, read_statement
 from verity.statements.request import Issued, read_request
 from verity.statements.strict import decode_base64
-from verity.verify import content, expectations, logged, turns
+from verity.verify import content, embedding, expectations, logged, turns
 from verity.verify.claims import Withheld
+from verity.verify.embedding import AnyClaim
 from verity.verify.origin import NAME, seed_origin
 from verity.verify.policy import Expected, Policy
 from verity.verify.replay import CannotReplay, Claim, Replayed
@@ -46,7 +47,7 @@ _NOT_OPENED = "the disclosure is missing or does not hold"
 
 
 class Replayer(Protocol):
-    def __call__(self, claim: Claim) -> Replayed:
+    def __call__(self, claim: AnyClaim) -> Replayed:
         """Replay ``claim`` apart from this process. Raises CannotReplay."""
 
 
@@ -63,8 +64,11 @@ def verify(bundle: Bundle, policy: Policy, expected: Expected, replayer: Replaye
     checks.append(_try("intent-first", lambda: logged.intent_first(bundle, intent, known.intent if known else None)))
     opened = content.open_fields(bundle, intent, result)
     checks.append(opened.check)
-    checks += _content_checks(opened, policy, expected, known, carried, device)
-    checks += _replay_checks(opened, policy, expected, known, device, checks, replayer)
+    kind = intent.predicate.kind
+    checks += _content_checks(kind, opened, policy, expected, known, carried, device)
+    checks += _replay_checks(kind, opened, policy, expected, known, device, checks, replayer)
+    if kind == EMBEDDING:
+        checks = [_not_made(c.name, embedding.NOTHING_DRAWN) if c.name in embedding.OF_CHANCE else c for c in checks]
     required = policy.required(expected, replay=replayer is not None)
     for name in required:
         if all(c.name != name for c in checks):
@@ -83,6 +87,7 @@ def _carried(bundle: Bundle) -> Issued | None:
 
 
 def _replay_checks(
+    kind: str,
     opened: content.Opened,
     policy: Policy,
     expected: Expected,
@@ -96,7 +101,7 @@ def _replay_checks(
         replayed = _not_made("replayed-exact", _NOT_OPENED)
         origin = _not_made(NAME, _NOT_OPENED)
     else:
-        replayed = _replayed(opened, replayer)
+        replayed = _replayed(kind, opened, replayer)
         said = {check.name: check.status for check in (*before, replayed)}
         origin = _try(NAME, lambda: seed_origin(opened.fields, policy, expected, known, device, said))
     return [replayed, _not_made("replayed-statistical", "this version has no statistical check"), origin]
@@ -127,6 +132,7 @@ def _signed(bundle: Bundle, policy: Policy, expected: Expected, device: str) -> 
 
 
 def _content_checks(
+    kind: str,
     opened: content.Opened,
     policy: Policy,
     expected: Expected,
@@ -137,21 +143,23 @@ def _content_checks(
     """Steps 8 to 16: what the disclosed fields say. Without a disclosure that holds they say nothing."""
     fields = opened.fields
     nonces = {n for n in (expected.nonce, known.nonce.hex() if known and known.nonce else None) if n is not None}
-    steps: list[tuple[str, Callable[[], Check]]] = [
-        ("output", lambda: content.output(fields, opened.tokens)),
-        ("engine", lambda: expectations.engine(fields)),
-        ("model", lambda: expectations.model(fields, policy, expected.model)),
-        ("prompt", lambda: expectations.prompt(fields, expected)),
-        ("request", lambda: expectations.request(fields, known, carried)),
-        (turns.NAME, lambda: turns.previous_turn(fields, expected.previous, device)),
-        ("nonce", lambda: expectations.nonce(fields, nonces)),
-        ("pinned", lambda: expectations.pinned(fields, policy)),
-        ("numerics", lambda: expectations.numerics(fields, policy)),
-        ("finish", lambda: expectations.finish(fields, policy)),
-    ]
+    steps: dict[str, Callable[[], Check]] = {
+        "output": lambda: content.output(fields, opened.tokens),
+        "engine": lambda: expectations.engine(fields),
+        "model": lambda: expectations.model(fields, policy, expected),
+        "prompt": lambda: expectations.prompt(fields, expected),
+        "request": lambda: expectations.request(fields, known, carried),
+        turns.NAME: lambda: turns.previous_turn(fields, expected.previous, device),
+        "nonce": lambda: expectations.nonce(fields, nonces),
+        "pinned": lambda: expectations.pinned(fields, policy),
+        "numerics": lambda: expectations.numerics(fields, policy),
+        "finish": lambda: expectations.finish(fields, policy),
+    }
+    if kind == EMBEDDING:
+        steps["output"] = lambda: embedding.output(fields)
     if opened.check.status != "passed":
-        return [_not_made(name, _NOT_OPENED) for name, _ in steps]
-    return [_try(name, step) for name, step in steps]
+        return [_not_made(name, _NOT_OPENED) for name in steps]
+    return [_try(name, step) for name, step in steps.items()]
 
 
 def _try(name: str, step: Callable[[], Check]) -> Check:
@@ -164,16 +172,12 @@ def _try(name: str, step: Callable[[], Check]) -> Check:
         return Check(name, "failed", _sentence(str(error)))
 
 
-def _replayed(opened: content.Opened, replayer: Replayer | None) -> Check:
+def _replayed(kind: str, opened: content.Opened, replayer: Replayer | None) -> Check:
     name = "replayed-exact"
     if replayer is None:
         return _not_made(name, "no replay was asked for")
-    if opened.tokens is None:
-        return _not_made(name, "part of the output was not disclosed")
     try:
-        claim = opened.fields.claim(
-            [t.id for t in opened.tokens], [decode_base64(t.piece, "token's bytes") for t in opened.tokens]
-        )
+        claim = embedding.claim(opened.fields) if kind == EMBEDDING else _generation(opened)
         replayed = replayer(claim)
     except Withheld as field:
         return _not_made(name, f"the field {str(field)!r} was not disclosed")
@@ -184,7 +188,14 @@ def _replayed(opened: content.Opened, replayer: Replayer | None) -> Check:
     return _judge(name, claim, replayed)
 
 
-def _judge(name: str, claim: Claim, replayed: Replayed) -> Check:
+def _generation(opened: content.Opened) -> Claim:
+    if opened.tokens is None:
+        raise CannotReplay("part of the output was not disclosed")
+    pieces = [decode_base64(t.piece, "token's bytes") for t in opened.tokens]
+    return opened.fields.claim([t.id for t in opened.tokens], pieces)
+
+
+def _judge(name: str, claim: AnyClaim, replayed: Replayed) -> Check:
     evidence = {
         "fingerprint": replayed.numerics.fingerprint,
         "claimed_fingerprint": claim.numerics.fingerprint,

@@ -1,0 +1,165 @@
+"""One answer under way: from its intent to its result, whoever listens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+
+from verity.engines.output import Output
+from verity.errors import TimedOut, VerityError
+from verity.generation import finished
+from verity.loader import Loaded
+from verity.node import Node
+from verity.recorder import Begun
+from verity.request import Request, check_asked, intent_fields, make_request
+from verity.server.answering import Asking, Ended, Piece
+from verity.server.desk import Desk
+from verity.server.scheduler import Job
+from verity.server.worker import Lease, Worker
+from verity.statements.receipt import Choice
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """A request whose intent is in the log."""
+
+    request: Request
+    begun: Begun
+    device: str
+
+
+def begin(node: Node, loaded: Loaded, asking: Asking) -> Opened:
+    """Turn what is asked into tokens and log the intent.
+
+    Raises UsageError, ContextOverflow, EngineError, StoreError.
+    """
+    asked = check_asked(
+        asking.messages,
+        max_tokens=asking.max_tokens,
+        stops=asking.stops,
+        sampling=asking.sampling,
+        grammar=asking.grammar,
+        tools=asking.tools,
+        raw=asking.raw,
+        adapters=loaded.adapters,
+        choice=Choice(asking.choice, asking.choices),
+    )
+    request = make_request(loaded.engine, asked, nonce=asking.nonce)
+    fields = intent_fields(request, loaded.engine, loaded.model, loaded.numerics)
+    return Opened(request, node.recorder.begin(fields), node.key.id)
+
+
+class Running:
+    """An answer being written; see ``verity.server.answering.Answering``."""
+
+    def __init__(
+        self, worker: Worker, desk: Desk, lease: Lease, opened: Opened, asking: Asking, deadline: float
+    ) -> None:
+        self._worker = worker
+        self._desk = desk
+        self._lease = lease
+        self._opened = opened
+        self._pieces: asyncio.Queue[Piece | VerityError | None] = asyncio.Queue()
+        self._over = asyncio.Event()
+        self._written = asyncio.Event()
+        self._failed: VerityError | None = None
+        self._loop = asyncio.get_running_loop()
+        self._job = Job(
+            opened.request,
+            self._tell,
+            adapters=lease.files,
+            top_logprobs=asking.top_logprobs,
+            deadline=deadline,
+        )
+        self.receipt = opened.begun.id
+        self.nonce = (opened.request.nonce or b"").hex()
+        self.device = opened.device
+        self.model: dict[str, Any] = dict(lease.loaded.model)
+        self.numerics: dict[str, Any] = msgspec.to_builtins(lease.loaded.numerics)
+        self.parameters = _in_effect(opened.request, asking)
+        self.ended: Ended | None = None
+
+    async def run(self) -> None:
+        """Have it written and put its result on record, however it ends."""
+        self._worker.submit(self._lease, self._job)
+        await self._written.wait()
+        output, finish = self._output(), self._finish()
+        request = self._opened.request
+        result = finished(request, output, finish)
+        told: VerityError | None = self._failed
+        try:
+            await self._desk.run(lambda node: node.recorder.finish(self._opened.begun, result.fields, result.tokens))
+        except VerityError as error:
+            told = error
+        self.ended = Ended(
+            finish=finish,
+            text=output.text,
+            prompt_tokens=len(request.prompt_tokens),
+            completion_tokens=len(output.tokens),
+            cached_tokens=self._job.cached,
+            tool_calls=result.calls,
+        )
+        self._worker.give_back(self._lease)
+        self._pieces.put_nowait(told)
+        self._over.set()
+
+    async def __aiter__(self) -> AsyncIterator[Piece]:
+        while True:
+            piece = await self._pieces.get()
+            if piece is None:
+                return
+            if isinstance(piece, VerityError):
+                raise piece
+            yield piece
+
+    def cut_off(self) -> None:
+        """End it at the next step; nothing happens when it is over."""
+        self._job.cancelled = True
+        self._worker.wake()
+
+    async def cancel(self) -> None:
+        """Cut it off, and return when that is on record."""
+        self.cut_off()
+        await self._over.wait()
+
+    def _tell(self, told: Piece | VerityError | None) -> None:
+        """From the engine's thread."""
+        self._loop.call_soon_threadsafe(self._told, told)
+
+    def _told(self, told: Piece | VerityError | None) -> None:
+        """In the event loop: a piece, or that the engine is done with this answer."""
+        if isinstance(told, Piece):
+            self._pieces.put_nowait(told)
+        elif not self._written.is_set():
+            self._failed = told
+            self._written.set()
+
+    def _output(self) -> Output:
+        generation = self._job.generation
+        return generation.output if generation is not None else Output(self._opened.request.max_tokens, ())
+
+    def _finish(self) -> Any:
+        """How it ended: by itself, or what cut it off."""
+        return self._output().finish or ("cancelled" if self._job.cancelled or self._late() else "error")
+
+    def _late(self) -> bool:
+        return isinstance(self._failed, TimedOut)
+
+
+def _in_effect(request: Request, asking: Asking) -> dict[str, Any]:
+    """The parameters that the answer is drawn with, defaults included."""
+    asked = request.asked
+    effective: dict[str, Any] = {
+        **msgspec.to_builtins(asked.parameters),
+        "max_tokens": request.max_tokens,
+        "stop": asked.stops,
+    }
+    if asking.seed is not None:
+        effective["seed"] = asking.seed
+    if asked.grammar is not None:
+        effective["grammar"] = {"compiler": asked.grammar.compiler, "kind": asked.grammar.kind}
+    if asked.adapters:
+        effective["adapters"] = [{"name": a.name, "blake3": a.blake3, "scale": a.scale} for a in asked.adapters]
+    return effective

@@ -1,0 +1,216 @@
+"""READ FIRST in this package. One device at work for many callers at once.
+
+answer(asking)
+  admit      at most so many answers at once and in the queue; otherwise Busy                  (here)
+  lease      the model is in memory, with its adapters, and stays there                        (worker)
+  intent     rendered, in tokens, committed, signed, logged: durable                           (desk)
+  run        its tokens come out of steps that all answers share                               (worker, scheduler)
+  result     committed, signed, logged, before the caller is told that the answer is over      (desk)
+
+Three threads: the event loop talks, the worker computes, the desk writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import verity
+from verity.engines.engine import Engine
+from verity.errors import Busy
+from verity.exporter import EVERYTHING, NOTHING
+from verity.loader import Loader
+from verity.node import Node
+from verity.replayer import default_memory
+from verity.server.answering import Asking, Embedded, ModelInfo
+from verity.server.desk import Desk
+from verity.server.embedding import embed
+from verity.server.running import Running, begin
+from verity.server.worker import Worker
+from verity.store.reading import Progress
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a device serves.
+
+    parallel      answers that are written at once, by each model
+    queue         answers that may wait beside them
+    timeout_s     seconds that an answer may take, waiting included
+    context_size  tokens of each answer, prompt included; None: as the model wants, 4096 at most
+    memory_bytes  of all models together; None: three quarters of the machine's
+    """
+
+    parallel: int = 8
+    queue: int = 64
+    timeout_s: float = 300.0
+    context_size: int | None = None
+    threads: int | None = None
+    memory_bytes: int | None = None
+
+
+class Serving:
+    """The Service that the HTTP layer stands on. ``engine`` is used instead of llama.cpp, whatever model is asked
+    for."""
+
+    def __init__(
+        self,
+        home: Path,
+        settings: Settings | None = None,
+        *,
+        engine: Engine | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self._home = home
+        self._settings = settings = settings or Settings()
+        self._engine = engine
+        self._progress = progress
+        self.desk = Desk(self._open_node)
+        self.worker = Worker(self._open_node, self._loader, settings.memory_bytes or default_memory())
+        self._verifying = ThreadPoolExecutor(1, thread_name_prefix="verity-verify")
+        self._verify_busy = False
+        self._running: set[asyncio.Task[None]] = set()
+        self._answers: set[Running] = set()
+        self._admitted = 0
+        self._seconds = 1.0
+        self._stopping = False
+
+    def _open_node(self) -> Node:
+        return Node(self._home, engine=self._engine)
+
+    def _loader(self, node: Node, *, sequences: int | None = None, context_size: int | None = None) -> Loader:
+        options = {"threads": self._settings.threads, "sequences": sequences or self._settings.parallel}
+        size = context_size or self._settings.context_size
+        return Loader(
+            node.blobs, node.numerics, node.recorder, self._engine, self._progress, context_size=size, **options
+        )
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the device, and close what a server that died left open. Raises StoreError."""
+        await asyncio.wrap_future(self.worker.start())
+        await self.desk.run(lambda node: node.recorder.close_orphans())
+
+    async def preload(self, model: str) -> None:
+        """Have a model in memory before the first caller asks. Raises as ``answer`` does."""
+        self.worker.give_back(await asyncio.wrap_future(self.worker.lease(model)))
+
+    async def stop(self, grace_s: float) -> None:
+        """Let answers under way go on for ``grace_s`` seconds, cut off the others, and close the device."""
+        self._stopping = True
+        if self._running:
+            await asyncio.wait(self._running, timeout=grace_s)
+        for answer in list(self._answers):
+            answer.cut_off()
+        if self._running:
+            await asyncio.wait(self._running, timeout=30.0)
+        await asyncio.get_running_loop().run_in_executor(None, self.worker.stop)
+        await self.desk.close()
+        self._verifying.shutdown(wait=False, cancel_futures=True)
+
+    # --- answers ------------------------------------------------------------------------------------------------------
+
+    async def answer(self, asking: Asking) -> Running:
+        """Begin an answer: its intent is in the log.
+
+        Raises Busy, TimedOut, UsageError, ContextOverflow, ModelNotFound, EngineError, StoreError.
+        """
+        self._admit()
+        opening = asyncio.ensure_future(self._open(asking))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:  # the caller is gone: what is on record is cut off, once it is
+            opening.add_done_callback(_abandon)
+            raise
+
+    def _admit(self) -> None:
+        if self._stopping:
+            raise Busy("the server is shutting down", "try again later", 5.0)
+        if self._admitted >= self._settings.parallel + self._settings.queue:
+            rounds = self._admitted / self._settings.parallel
+            raise Busy("too many answers are waiting", "try again later", min(60.0, max(1.0, rounds * self._seconds)))
+        self._admitted += 1
+
+    async def _open(self, asking: Asking) -> Running:
+        started = time.monotonic()
+        try:
+            lease = await asyncio.wrap_future(self.worker.lease(asking.model, asking.adapters))
+            try:
+                begun = await self.desk.run(lambda node: begin(node, lease.loaded, asking))
+            except BaseException:
+                self.worker.give_back(lease)
+                raise
+        except BaseException:
+            self._admitted -= 1
+            raise
+        running = Running(self.worker, self.desk, lease, begun, asking, started + self._settings.timeout_s)
+        task = asyncio.create_task(self._attend(running, started))
+        self._running.add(task)
+        self._answers.add(running)
+        task.add_done_callback(self._running.discard)
+        return running
+
+    async def _attend(self, running: Running, started: float) -> None:
+        try:
+            await running.run()
+        finally:
+            self._answers.discard(running)
+            self._admitted -= 1
+            self._seconds += 0.1 * (time.monotonic() - started - self._seconds)
+
+    async def embed(self, model: str, texts: list[str]) -> Embedded:
+        """Vectors of texts, with one receipt. Raises as ``answer`` does."""
+        self._admit()
+        try:
+            return await asyncio.shield(asyncio.ensure_future(embed(self.worker, self.desk, model, texts)))
+        finally:
+            self._admitted -= 1
+
+    # --- the rest -----------------------------------------------------------------------------------------------------
+
+    async def models(self) -> list[ModelInfo]:
+        """The models of this device, and whether they are in memory now."""
+        loaded = set(self.worker.loaded())
+        return await self.desk.run(lambda node: _models(node, loaded))
+
+    async def bundle(self, receipt_id: str, disclose: bool) -> bytes:
+        """A receipt's bundle (JSON), everything opened or nothing. Raises UsageError when there is none."""
+        selection = EVERYTHING if disclose else NOTHING
+        return await self.desk.run(lambda node: node.exporter.bundle(receipt_id, selection).encode())
+
+    async def verify(self, bundle: bytes, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The report on a bundle; options as in ``verity.verify``. One at a time.
+
+        Raises Busy, UsageError, FormatError, SignatureError.
+        """
+        if self._stopping or self._verify_busy:
+            raise Busy("another bundle is being verified", "try again later", 5.0)
+        self._verify_busy = True
+        try:
+            call: Callable[[], Any] = lambda: verity.verify(  # noqa: E731
+                bundle, home=self._home, threads=self._settings.threads, limit_s=self._settings.timeout_s, **options
+            )
+            report = await asyncio.get_running_loop().run_in_executor(self._verifying, call)
+        finally:
+            self._verify_busy = False
+        result: dict[str, Any] = report.to_dict()
+        return result
+
+
+def _abandon(opening: asyncio.Future[Running]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().cut_off()
+
+
+def _models(node: Node, loaded: set[str]) -> list[ModelInfo]:
+    def created(added_at: str) -> int:
+        return int(datetime.datetime.fromisoformat(added_at).timestamp())
+
+    return [ModelInfo(m.name, created(m.added_at), m.blake3, m.blake3 in loaded) for m in node.blobs.models()]
