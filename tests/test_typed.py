@@ -9,13 +9,14 @@ import enum
 import itertools
 import json
 import uuid
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict
 
 import jsonschema
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Meta
 from schemas import CASES, REFUSED, Case
@@ -262,11 +263,15 @@ _TYPES = st.recursive(
 )
 
 
+LONGEST = 1 << 16
+"""Bytes: far more than any of these types needs."""
+
+
 def written(schema: Schema, seed: int) -> str:
     """A text that the grammar allows, drawn without regard to sense."""
     engine, noise = ScriptedEngine(), np.random.default_rng(seed)
     constraint, text = engine.constrain(json_schema(schema.text)), bytearray()
-    while len(text) < 4096:
+    while len(text) < LONGEST:
         token = int(np.argmax(constraint.apply(noise.normal(size=engine.vocabulary).astype(np.float32))))
         if token == END:
             return text.decode()
@@ -285,10 +290,17 @@ def test_whatever_a_grammar_lets_through_is_a_value_of_the_type(kind: Any, seed:
     assert partial(text) == json.loads(text)
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.fixture(scope="module")
+def roomy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A device whose fake writes at random, for as long as an answer may be."""
+    with verity.open(tmp_path_factory.mktemp("roomy"), engine=ScriptedEngine(context_size=1 << 17)) as node:
+        yield node
+
+
+@settings(max_examples=10)
 @given(_TYPES, st.binary(min_size=16, max_size=16))
-def test_an_answer_has_a_value_of_the_type(scripted: Node, kind: Any, nonce: bytes) -> None:
-    answer = scripted.ask("Anything?", returns=kind, nonce=nonce, temperature=1.0, top_k=0, max_tokens=1024)
+def test_an_answer_has_a_value_of_the_type(roomy: Node, kind: Any, nonce: bytes) -> None:
+    answer = roomy.ask("Anything?", returns=kind, nonce=nonce, temperature=1.0, top_k=0, max_tokens=LONGEST)
     assert answer.finish == "end"
     assert answer.value == Schema(kind).read(answer.text)
 
