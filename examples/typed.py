@@ -29,20 +29,19 @@ def birthday(name: Annotated[str, Meta(max_length=16)]) -> str:
 
 def main(home: str | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder, verity.open(home) as node:
-        with node.conversation(tools=[birthday], temperature=0.7, max_tokens=120) as chat:
-            stream = chat.stream("Invent a person.", returns=Person)
-            for so_far in stream.partial():
+        with node.conversation(temperature=0.7, max_tokens=80) as chat:
+            for so_far in chat.stream("Invent a person.", returns=Person).partial():
                 print(so_far)
-            print(chat.answers[-1].receipt, chat.messages[-1].content)
-            try:
-                print(chat.ask("When were they born?").text)
-            except verity.AnswerError as error:  # a small model may call the function for ever
-                print(error)
+            print(chat.ask("Is that person grown up?", returns=bool).value)
             files = chat.save(folder)
-        reports = [
-            verity.verify(file, key=node.key.id, previous=before, home=home)
-            for before, file in zip([None, *files], files, strict=False)
-        ]
+        reports = [verity.verify(files[0], key=node.key.id, home=home)]
+        reports.append(verity.verify(files[1], key=node.key.id, home=home, previous=files[0]))
+
+        with node.conversation(tools=[birthday], max_rounds=2, max_tokens=60) as chat:
+            try:
+                print(chat.ask("Call birthday for Ada, then tell me the day.").text)
+            except verity.AnswerError as error:  # a small model may call for ever; every round is on record
+                print(error, [call.arguments for answer in chat.answers for call in answer.tool_calls])
     for report in reports:
         print(f"\n{report}")
     return max(report.exit_code for report in reports)

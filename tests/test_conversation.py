@@ -103,6 +103,14 @@ def test_another_question_to_the_node_cuts_the_turn_off(home: Path) -> None:
         assert (stream.answer.finish, len(chat.answers)) == ("cancelled", 1)
 
 
+def test_a_turn_that_was_never_begun_is_none(home: Path) -> None:
+    with talking(home, "Because it is so.") as node, node.conversation(**GREEDY) as chat:
+        forgotten = chat.stream("Why?")
+        answer = chat.ask("Why so?")
+        assert (list(forgotten), forgotten.answer, chat.answers) == ([], None, [answer])
+        assert chat.messages[0] == Message("user", "Why so?")
+
+
 def test_what_cannot_be_asked_leaves_the_conversation_as_it_was(home: Path) -> None:
     with talking(home, "Because.") as node, node.conversation(**GREEDY) as chat:
         chat.ask("Why?")

@@ -127,7 +127,8 @@ class Conversation:
                 yield from self._show(reply, stream)
             finally:
                 self._keep(reply, stream, turns)
-            answer = self.answers[-1]
+            if (answer := stream.answer) is None:
+                return  # the node was asked something else before this began
             calls = answer.tool_calls if answer.finish in _WHOLE else []
             if not calls:
                 reply.answer = _last(answer, rounds, schema)
