@@ -72,13 +72,20 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 class Answering(Protocol):
     """An answer being written. ``receipt`` and ``nonce`` are hex; ``parameters`` are those in effect."""
 
-    receipt: str
-    nonce: str
-    parameters: Mapping[str, Any]
-    numerics: Mapping[str, Any]
-    model: Mapping[str, Any]
-    device: str
-    ended: Ended | None
+    @property
+    def receipt(self) -> str: ...
+    @property
+    def nonce(self) -> str: ...
+    @property
+    def parameters(self) -> Mapping[str, Any]: ...
+    @property
+    def numerics(self) -> Mapping[str, Any]: ...
+    @property
+    def model(self) -> Mapping[str, Any]: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def ended(self) -> Ended | None: ...
 
     def __aiter__(self) -> AsyncIterator[Piece]:
         """The pieces; ``ended`` is set after the last. Raises TimedOut, EngineError."""
@@ -107,7 +114,11 @@ class ModelInfo(msgspec.Struct, frozen=True):
 class Service(Protocol):
     """The device at work for many callers at once."""
 
-    async def start(self) -> None: ...
+    async def start(self) -> None:
+        """Open the device. Raises StoreError."""
+
+    async def preload(self, model: str) -> None:
+        """Have a model in memory before the first caller asks. Raises as ``answer`` does."""
 
     async def stop(self, grace_s: float) -> None:
         """Let answers under way go on for ``grace_s`` seconds, cut off the others, and close the device."""
@@ -121,7 +132,8 @@ class Service(Protocol):
     async def embed(self, model: str, texts: list[str]) -> Embedded:
         """Embed texts. Raises as ``answer`` does."""
 
-    def models(self) -> list[ModelInfo]: ...
+    async def models(self) -> list[ModelInfo]:
+        """The models of this device."""
 
     async def bundle(self, receipt_id: str, disclose: bool) -> bytes:
         """A receipt's bundle (JSON), everything opened or nothing. Raises UsageError when there is none."""

@@ -1,0 +1,122 @@
+"""Who may come in. Every request passes these steps, in this order, before anything of it is believed.
+
+1. open    a server that is shutting down takes nothing new
+2. host    the Host header names this machine: that of a web page whose name was re-bound to this address does not
+3. origin  a web page (a request with an Origin) is one that the owner allowed
+4. key     the API key or the owner's key, where one is set; /health needs none
+5. form    what is posted is JSON: other forms a web page could send unasked
+6. size    a body ends within its limit and its time; it is counted as it comes
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import re
+
+import msgspec
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from verity.server.failures import Failure, shutting_down
+from verity.server.keys import Keys
+from verity.server.traffic import Traffic
+from verity.statements.bundle import MAX_BUNDLE_BYTES
+
+MAX_BODY = 4 << 20
+MAX_VERIFY_BODY = MAX_BUNDLE_BYTES + (2 << 20)
+BODY_TIME_S = 60.0
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+OWNER = "verity.owner"
+"""In a request's scope: whether it came with the owner's key."""
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]/@]+))(?::[0-9]{1,5})?", re.ASCII)
+_JSON = re.compile(r'application/json\s*(;\s*charset="?utf-?8"?\s*)?', re.ASCII | re.IGNORECASE)
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """``hosts`` are names that this machine has besides the loopback ones, ``origins`` web pages that may come in."""
+
+    keys: Keys
+    hosts: frozenset[str] = frozenset()
+    origins: frozenset[str] = frozenset()
+
+
+class Gate:
+    """Middleware that makes the steps."""
+
+    def __init__(self, app: ASGIApp, rules: Rules, traffic: Traffic) -> None:
+        self._app = app
+        self._rules = rules
+        self._traffic = traffic
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        try:
+            self._admit(scope)
+            receive = _measured(scope, receive)
+        except Failure as failure:
+            await failure.response()(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _admit(self, scope: Scope) -> None:
+        headers = Headers(scope=scope)
+        if self._traffic.closing:
+            raise shutting_down()
+        if not self._is_here(headers.getlist("host"), scope):
+            message = "the Host header names another machine; `verity serve --allow-host` adds a name"
+            raise Failure(403, message, code="host_not_allowed")
+        if not self._rules.origins.issuperset(headers.getlist("origin")):
+            message = "requests of web pages are not taken; `verity serve --allow-origin` adds one"
+            raise Failure(403, message, code="origin_not_allowed")
+        role = self._rules.keys.role(headers.get("authorization"))
+        if role is None and scope["path"] != "/health":
+            message = "no API key, or a wrong one: send it as `Authorization: Bearer KEY`"
+            raise Failure(401, message, code="invalid_api_key")
+        scope[OWNER] = role == "owner"
+        if scope["method"] == "POST" and not _JSON.fullmatch(headers.get("content-type", "")):
+            raise Failure(415, "send JSON, with the header `Content-Type: application/json`")
+
+    def _is_here(self, given: list[str], scope: Scope) -> bool:
+        match = _HOST.fullmatch(given[0]) if len(given) == 1 else None
+        if match is None:
+            return False
+        name = (match[1] or match[2]).lower()
+        return name in LOOPBACK_NAMES or name in self._rules.hosts or name == _address(scope)
+
+
+def _address(scope: Scope) -> str | None:
+    """The address that the connection arrived at: a number, so that no name can be re-bound to it."""
+    server = scope.get("server")
+    try:
+        return str(ipaddress.ip_address(server[0])) if server else None
+    except ValueError:
+        return None
+
+
+def _measured(scope: Scope, receive: Receive) -> Receive:
+    """``receive`` within size and time. Raises Failure, at once when the headers tell, else as it is read."""
+    limit = MAX_VERIFY_BODY if scope["path"] == "/v1/verify" else MAX_BODY
+    too_large = Failure(413, f"a request to this address has at most {limit:,} bytes")
+    announced = Headers(scope=scope).get("content-length", "")
+    if announced.isdecimal() and int(announced[:20]) > limit:
+        raise too_large
+    count, complete, deadline = 0, False, asyncio.get_running_loop().time() + BODY_TIME_S
+
+    async def measured() -> Message:
+        nonlocal count, complete
+        if complete:
+            return await receive()
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await receive()
+        except TimeoutError as error:
+            raise Failure(408, "the request took too long to come", code="request_timeout") from error
+        count += len(message.get("body", b""))
+        complete = not message.get("more_body", False)
+        if count > limit:
+            raise too_large
+        return message
+
+    return measured
