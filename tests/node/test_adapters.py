@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 from forger import forge
-from gguf import tiny
+from gguf import gguf, tiny
 from in_process import REPLY, in_process
-from lora import SMOLLM2, TINY, lora
+from lora import SMOLLM2, TINY, lora, lora_metadata, lora_tensors
 
 import verity
 from verity.engines.scripted import ScriptedEngine
@@ -147,6 +147,30 @@ def test_a_receipt_whose_base_contradicts_the_adapters_own_file_fails(node: Node
     assert "fits another model" in failed.sentence
     bundle = forge(node, **ASKED, intent=lambda f: f.update(adapters=[{**used, "base": base, "size": 7}]))
     assert status(verify(node, bundle, adapters=[foreign.blake3]), "replayed-exact") == "failed"
+
+
+def hostile(base: str, kind: str) -> bytes:
+    """An adapter that passes for one by what it says of itself, and is none."""
+    metadata, tensors = lora_metadata(base), lora_tensors(1, TINY, 1.0, 1)
+    name = next(iter(tensors))
+    if kind == "cut":
+        return gguf(metadata, tensors)[:-500]
+    if kind == "count":
+        return gguf(metadata, tensors, counts=(1 << 60, None))
+    if kind == "dims":
+        return gguf(metadata, tensors, dims={name: [1 << 31, 1 << 31]})
+    return gguf(metadata, tensors, offsets={name: 1 << 62})
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("kind", ["cut", "count", "dims", "offset"])
+def test_a_hostile_adapter_cannot_be_replayed_and_harms_nobody(node: Node, kind: str) -> None:
+    base = node.blobs.resolve("tiny")[1].blake3
+    (node.home / "hostile.gguf").write_bytes(hostile(base, kind))
+    added = Adapters(node.blobs).add(node.home / "hostile.gguf")
+    said = {"blake3": added.blake3, "sha256": added.sha256, "size": added.size, "name": "x", "scale": 1.0, "base": base}
+    bundle = forge(node, **ASKED, intent=lambda f: f.update(adapters=[said]))
+    assert status(verify(node, bundle, adapters=["hostile"]), "replayed-exact") == "not made"
 
 
 @pytest.mark.model
