@@ -17,11 +17,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from verity import embedder
-from verity.answer import Answer, Stream
+from verity.answer import Answer, Stream, TypedAnswer, complete
 from verity.backup import Notes, back_up
+from verity.conversation import Conversation
 from verity.embedder import Embedded, Embedder
 from verity.engines.engine import Engine
 from verity.engines.grammar import Grammar
@@ -47,6 +48,8 @@ from verity.store.blobs import Blobs
 from verity.store.database import Database
 from verity.store.home import locate
 from verity.store.reading import Progress
+
+_T = TypeVar("_T")
 
 MAX_ASKED_CONTEXT = 1 << 13
 """Tokens: a request by somebody else gets no larger context unless the owner allows it."""
@@ -101,13 +104,15 @@ class Node:
 
     # --- ask ----------------------------------------------------------------------------------------------------------
 
+    @overload
+    def ask(self, prompt: str | Sequence[Message] = "", *, returns: type[_T], **options: Any) -> TypedAnswer[_T]: ...
+    @overload
+    def ask(self, prompt: str | Sequence[Message] = "", *, returns: None = None, **options: Any) -> Answer: ...
+    @overload
+    def ask(self, prompt: str | Sequence[Message] = "", *, returns: Any, **options: Any) -> TypedAnswer[Any]: ...
     def ask(self, prompt: str | Sequence[Message] = "", **options: Any) -> Answer:
         """Answer ``prompt`` and return the answer with its receipt. The options are those of ``stream``."""
-        stream = self.stream(prompt, **options)
-        for _ in stream:
-            pass
-        assert stream.answer is not None
-        return stream.answer
+        return complete(self.stream(prompt, **options))
 
     def stream(
         self,
@@ -122,7 +127,8 @@ class Node:
         show: Sequence[str] = (),
         adapters: Sequence[Wanted] = (),
         grammar: Grammar | None = None,
-        tools: Sequence[str] = (),
+        tools: Sequence[str] | Sequence[Callable[..., Any]] = (),
+        returns: Any = None,
         raw: bool = False,
         previous: PreviousTurn | None = None,
         **sampling: float,
@@ -138,7 +144,9 @@ class Node:
         show        names of fields that the public receipt shows in clear; none by default
         adapters    names or digests of adapters that fit the model, or pairs of one and its scale; see docs/adapters.md
         grammar     what the answer may look like; it is enforced, and committed
-        tools       texts of the tools that the messages offer (see verity.tools)
+        tools       functions that the model may call (see verity.functions); or texts of tools that the messages offer
+                    already, for the record (see verity.tools)
+        returns     the type that the answer must have, or a JSON Schema (see verity.typed)
         raw         give the prompt to the model as it is, without the chat template
         previous    the turn before, in a conversation
         sampling    the parameters of SamplingParameters: temperature, top_k, top_p, min_p, …
@@ -146,9 +154,16 @@ class Node:
         Raises UsageError, ContextOverflow, ModelNotFound, StoreError, EngineError.
         """
         if request is not None:
-            if prompt or system or max_tokens or stops or nonce or sampling or adapters or grammar or tools or raw:
+            given = prompt or system or max_tokens or stops or nonce or sampling or adapters or grammar or tools
+            if given or raw or returns is not None:
                 raise UsageError("a request fixes prompt, nonce and parameters", "give the request alone")
             return self._answer(request, show)
+        if returns is not None or any(map(callable, tools)):
+            if grammar is not None:
+                raise UsageError("what the answer must be is given twice", "give `grammar` alone")
+            limits: dict[str, Any] = {"max_tokens": max_tokens, "stops": stops, "nonce": nonce, "show": show}
+            chat = self.conversation(system=system, tools=tools, previous=previous, model=model, adapters=adapters)
+            return chat.stream(prompt, returns=returns, raw=raw, **limits, **sampling)
         loaded = self.load(model, adapters=adapters)
         asked = check_asked(
             prompt,
@@ -163,6 +178,11 @@ class Node:
             previous=previous,
         )
         return self._start(loaded, make_request(loaded.engine, asked, nonce=nonce), show)
+
+    def conversation(self, **options: Any) -> Conversation:
+        """Turns that go on from each other. The options are ``system``, ``tools``, ``max_rounds`` (of calls in a turn;
+        8 unless given) and those of ``stream``, for all turns. Raises UsageError."""
+        return Conversation(self.stream, **options)
 
     def _start(
         self,
