@@ -47,7 +47,10 @@ async def client(address: str, number: int, model: str, seen: Seen) -> None:
     """Asks again and again until the server is gone, streams and whole answers in turn."""
     async with httpx.AsyncClient(base_url=address, timeout=60) as http:
         for turn in range(1000):
-            body = {"model": model, "messages": [{"role": "user", "content": f"Client {number}, turn {turn}: why?"}]}
+            body: dict[str, Any] = {
+                "model": model,
+                "messages": [{"role": "user", "content": f"Client {number}, turn {turn}: why?"}],
+            }
             body |= {"temperature": 0.0, "max_tokens": 20 + 40 * (number % 3), "stream": (number + turn) % 2 == 0}
             async with http.stream("POST", CHAT, json=body) as response:
                 assert response.status_code == 200

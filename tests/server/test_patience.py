@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import uvicorn
+from served import served
 
 from verity.server import patience
-from verity.server.patience import Patience
 
 
 class Endless:
@@ -35,20 +33,6 @@ class Streaming(Endless):
         while not gone.done():
             await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
         self.gone.set()
-
-
-@contextlib.asynccontextmanager
-async def served(app: Any) -> AsyncIterator[int]:
-    """The port of a server of connections that have patience."""
-    server = uvicorn.Server(uvicorn.Config(app, http=Patience, lifespan="off", ws="none", log_config=None, port=0))
-    server.config.load()
-    server.lifespan = server.config.lifespan_class(server.config)
-    await server.startup()
-    try:
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.force_exit = True
-        await server.shutdown()
 
 
 async def ended(reader: asyncio.StreamReader) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 from in_process import REPLY, in_process
-from served import asking, collect, finishes, run
+from served import asking, collect, finishes, run, settled
 
 import verity
 from verity.engines.scripted import ScriptedEngine
@@ -18,19 +19,6 @@ from verity.errors import Busy, EngineError, StoreError
 from verity.server.running import begin
 from verity.server.serving import Serving, Settings
 from verity.store.receipts import Receipts
-
-
-def places(server: Serving) -> tuple[int, int, int, int]:
-    """Answers admitted, tasks, answers under way, leases: all zero when nothing is."""
-    leases = sum(resident.leases for resident in server.worker._residents.values())
-    return server._admitted, len(server._tasks), len(server._answers), leases
-
-
-async def settled(server: Serving) -> None:
-    """Once the worker has done what was called for, nothing is held any more."""
-    await asyncio.wrap_future(server.worker.call(lambda _: None))
-    await asyncio.sleep(0)
-    assert places(server) == (0, 0, 0, 0)
 
 
 def test_stopping_while_an_answer_is_opened(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,6 +211,30 @@ def test_an_embedding_keeps_its_place_until_it_is_over(home: Path) -> None:
 
     run(home, work, engine)
     assert finishes(home) == ["cancelled"]
+
+
+def test_a_failure_that_nobody_waits_for_is_not_logged(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def work(server: Serving) -> None:
+        await server.preload("scripted")
+        wrong = (
+            server.answer(asking(sampling={"my secret": 1.0})),
+            server.embed("scripted", ["my secret " * 1000]),
+            server.verify(b"my secret", {}),
+        )
+        for each in wrong:
+            task = asyncio.ensure_future(each)
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        if server._tasks:
+            await asyncio.wait(server._tasks)
+        assert server.checker._present is not None
+        await asyncio.gather(asyncio.wrap_future(server.checker._present), return_exceptions=True)
+        await settled(server)
+
+    run(home, work)
+    gc.collect()
+    assert caplog.text == ""
 
 
 def test_a_check_that_nobody_waits_for_still_keeps_others_out(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
