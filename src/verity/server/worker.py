@@ -210,7 +210,8 @@ class Worker:
         if setting_of(engine) not in node.numerics.declared(digest):
             apart = self._make_loader(node, sequences=1, context_size=2 * PROBE_TOKENS)
             try:
-                apart.load(digest, adapters=wanted)
+                if apart.load(digest, adapters=wanted).engine is engine:  # a given one, and there is no other
+                    resident.scheduler.forget()
             finally:
                 apart.close()
         loaded = loader.use(resident.loaded, uses)
