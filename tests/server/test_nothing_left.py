@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import random
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import httpx
 import pytest
 from calling import CHAT, TEXT
 from in_process import REPLY
-from served import finishes, over_http, places, settled
+from served import finishes, over_http, places
 
 from verity.engines.scripted import ScriptedEngine
 from verity.errors import EngineError
@@ -88,9 +90,12 @@ async def asked(address: str) -> None:
 
 
 async def idle(serving: Serving) -> None:
-    while any(places(serving)):
+    """Returns when nothing is held, nor comes any more: who left early may still be on his way in."""
+    quiet = 0
+    while quiet < 10:
+        await asyncio.wrap_future(serving.worker.call(lambda _: None))
         await asyncio.sleep(0.01)
-    await settled(serving)
+        quiet = 0 if any(places(serving)) else quiet + 1
 
 
 def test_requests_of_every_end(home: Path) -> None:
@@ -137,3 +142,23 @@ def test_a_server_of_one_place_serves_the_next_caller(home: Path, kind: Any) -> 
             assert (await http.post(CHAT, json=body("And now?"))).status_code == 200
 
     asyncio.run(main())
+
+
+def test_who_does_not_read_his_stream_keeps_no_place(home: Path) -> None:
+    async def main() -> None:
+        async with (
+            over_http(home, ScriptedEngine(REPLY * 40), queue=0) as (serving, address),
+            httpx.AsyncClient(base_url=address, timeout=120) as http,
+        ):
+            asked = json.dumps(body("Never read", stream=True, logprobs=True, top_logprobs=20) | {"max_tokens": 1500})
+            head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            with socket.create_connection((http.base_url.host, http.base_url.port)) as reader:
+                reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                reader.sendall(f"{head}Content-Length: {len(asked)}\r\n\r\n{asked}".encode())
+                while not any(places(serving)):
+                    await asyncio.sleep(0.001)
+                await asyncio.wait_for(idle(serving), 60)
+                assert (await http.post(CHAT, json=body("And now?"))).status_code == 200
+
+    asyncio.run(main())
+    assert finishes(home) == ["length", "length"]

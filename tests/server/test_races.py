@@ -45,6 +45,44 @@ def test_stopping_while_an_answer_is_opened(home: Path, monkeypatch: pytest.Monk
     assert finishes(home) == ["cancelled"]
 
 
+def test_stopping_while_a_model_takes_long_to_load(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("verity.server.serving._LAST_S", 0.05)
+    loading, go_on = threading.Event(), threading.Event()
+
+    def loads(_: Any) -> None:
+        loading.set()
+        go_on.wait()
+
+    async def main() -> None:
+        server = Serving(home, Settings(parallel=1), engine=ScriptedEngine(REPLY))
+        await server.start()
+        asked = asyncio.ensure_future(server.answer(asking()))
+        server.worker.call(loads)
+        await asyncio.to_thread(loading.wait)
+        more = [asyncio.ensure_future(server.answer(asking())), asyncio.ensure_future(server.embed("scripted", ["?"]))]
+        stopping = asyncio.ensure_future(server.stop(0.0))
+        await asyncio.sleep(0.1)
+        go_on.set()
+        await stopping
+        ended = await asyncio.gather(asked, *more, return_exceptions=True)
+        assert all(isinstance(each, Busy) for each in ended[1:])
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+    assert set(finishes(home)) <= {"cancelled"}
+
+
+def test_a_closed_desk_does_not_open_again(home: Path) -> None:
+    async def main() -> None:
+        server = Serving(home, engine=ScriptedEngine(REPLY))
+        await server.start()
+        await server.stop(0.0)
+        with pytest.raises(Busy):
+            await server.desk.run(lambda node: node.home)
+        assert server.desk._node is None
+
+    asyncio.run(main())
+
+
 def test_a_worker_that_stops_between_intent_and_answer(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(server: Serving) -> None:
         def stops(*arguments: Any) -> Any:

@@ -115,6 +115,8 @@ class Serving:
             answer.cut_off()
         await self._ended(_LAST_S)
         await asyncio.get_running_loop().run_in_executor(None, self.worker.stop)
+        while self._tasks:  # all are told now that it is over, and have only to be put on record
+            await asyncio.wait(self._tasks)
         await self.desk.close()
         self.checker.close()
 
