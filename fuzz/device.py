@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import struct
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -28,7 +29,18 @@ from verity.statements.commitments import (
     open_all,
 )
 from verity.statements.dsse import Envelope, seal
-from verity.statements.receipt import INTENT, RESULT, Message, Place, Predicate, make_statement, statement_digest
+from verity.statements.receipt import (
+    EMBEDDING,
+    EMBEDDING_INTENT_FIELDS,
+    INTENT,
+    RESULT,
+    Message,
+    Place,
+    Predicate,
+    input_field,
+    make_statement,
+    statement_digest,
+)
 from verity.statements.request import CanonicalRequest, IntentName, issue
 from verity.statements.strict import decode_base64, encode_base64
 
@@ -61,12 +73,25 @@ def plan() -> Plan:
     return {**parts, "tokens": tokens, "shown": ["model"], "kind": "generation", "critical": []}
 
 
+def embedding_plan() -> Plan:
+    """The same of a receipt of the other kind: two texts, each with a vector of two numbers."""
+    plain = plan()
+    kept = {name: value for name, value in plain["intent"].items() if name in EMBEDDING_INTENT_FIELDS}
+    texts = {input_field(i): {"type": "text", "role": "user", "content": text} for i, text in enumerate("ab")}
+    kept |= {"prompt_tokens": [[1], [2, 3]], "pooling": "mean", "normalisation": "l2", **texts}
+    vectors = [encode_base64(struct.pack("<2f", *numbers)) for numbers in ((0.6, 0.8), (1.0, 0.0))]
+    said = {"output/embeddings": vectors, "output/finish": "end", "time/finished": plain["result"]["time/finished"]}
+    return {**plain, "kind": EMBEDDING, "intent": kept, "result": said, "tokens": []}
+
+
 def lie(made_up: Plan) -> Bundle:
     """The bundle of a plan, every commitment, signature and proof in order. Raises VerityError where there is none."""
     origin = f"verity/{key().id}/0"
     tokens = _tokens(made_up["tokens"])
     leaves = [hash_leaf(_leaf(token)) for token in tokens]
     root = {TOKEN_FIELD: {"count": len(tokens), "root": MemoryTree(leaves).root.hex()}}
+    if made_up["kind"] == EMBEDDING:
+        root = {}
     before = hash_leaf(b"the entry before")
     lines, intent = _signed(made_up, INTENT, made_up["intent"], Place(origin, 1, before.hex()))
     first = hash_leaf(intent.log_entry(decode_salt(_SALT)))

@@ -8,6 +8,7 @@ import io
 import itertools
 import shutil
 import sqlite3
+import struct
 import zipfile
 from typing import Any
 
@@ -24,6 +25,7 @@ from verity.node import Node
 from verity.statements.strict import parse_json
 from verity.store.database import DATABASE_FILE
 from verity.store.downloads import _begins_well, _Part
+from verity.store.gguf_header import parse_metadata
 from verity.store.packages import extract_model
 
 _PASSPHRASE = "open sesame"
@@ -38,6 +40,26 @@ def _key(data: bytes) -> None:
     path.chmod(0o600)
     assert len(DeviceKey.load(home).sign(b"")) == 64
     path.unlink()
+
+
+def _gguf(data: bytes) -> None:
+    metadata = parse_metadata(data)
+    assert all(isinstance(key, str) for key in metadata)
+    assert sum(len(key) for key in metadata) <= len(data)
+
+
+def _adapters() -> list[bytes]:
+    """An adapter's head, as ggml's docs/gguf.md has it: a text, a number, a truth value, arrays."""
+    text = struct.pack("<Q", 7) + b"adapter"
+    entries = [
+        struct.pack("<I", 8) + text,
+        struct.pack("<If", 6, 4.0),
+        struct.pack("<I?", 7, True),
+        struct.pack("<IIQ", 9, 8, 2) + text * 2,
+        struct.pack("<IIQ4Q", 9, 10, 4, 1, 2, 3, 4),
+    ]
+    keyed = b"".join(struct.pack("<Q", 1) + bytes([97 + i]) + entry for i, entry in enumerate(entries))
+    return [b"GGUF" + struct.pack("<IQQ", version, 0, len(entries)) + keyed for version in (1, 2, 3)]
 
 
 def _wheel(data: bytes) -> None:
@@ -191,6 +213,7 @@ _NOTES = [b'{"validator": "\\"v1\\"", "total": 9}', b'{"validator": null, "total
 _RESTORE = (FormatError, StoreError, LogError, UsageError, SignatureError)
 
 TARGETS = [
+    Target("gguf", "what a GGUF file says of itself", _gguf, _adapters, (FormatError,)),
     Target("key", "device keys (PEM)", _key, _keys, (StoreError,)),
     Target("wheel", "wheels that carry a model", _wheel, _wheels, (FormatError, FetchError), max_bytes=1 << 16),
     Target("backup", "backups (ZIP), restored", _restored, _backups, _RESTORE, max_bytes=1 << 17, timeout_s=10),

@@ -16,9 +16,10 @@ from fuzz.target import Target, dump, vectors
 from verity.cli.show import _show_bundle
 from verity.errors import FormatError, SignatureError, VerityError
 from verity.statements.bundle import Bundle, decode_bundle
-from verity.statements.receipt import statement_digest
+from verity.statements.receipt import EMBEDDING, statement_digest
 from verity.statements.request import IntentName, Issued, read_request
 from verity.statements.strict import parse_json
+from verity.verify import embedding
 from verity.verify.claims import Fields, Withheld
 from verity.verify.embedding import AnyClaim
 from verity.verify.policy import Policy
@@ -153,7 +154,9 @@ def _claimed(data: bytes) -> None:
     withheld = frozenset(made_up["critical"])
     opened = {**made_up["intent"], **made_up["result"]}
     fields = Fields({name: value for name, value in opened.items() if name not in withheld}, withheld)
-    claim = fields.claim([token[0] for token in made_up["tokens"]], [b"a"] * len(made_up["tokens"]))
+    tokens = [token[0] for token in made_up["tokens"]]
+    embeds = made_up["kind"] == EMBEDDING
+    claim: AnyClaim = embedding.claim(fields) if embeds else fields.claim(tokens, [b"a"] * len(tokens))
     assert msgspec.json.decode(msgspec.json.encode(claim), type=AnyClaim) == claim
 
 
@@ -187,7 +190,7 @@ def _plans() -> list[bytes]:
         late["result"][name] = late["intent"].pop(name)
     cut = json.loads(dump(plain)) | {"tokens": []}
     cut["result"] |= {"output/text": "", "output/finish": "aborted"}
-    return [*map(dump, (plain, answer, late, cut))]
+    return [*map(dump, (plain, answer, late, cut, device.embedding_plan()))]
 
 
 TARGETS = [

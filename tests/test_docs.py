@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import verity
 from verity.cli import VERBS
 from verity.doctor import examination, host
+from verity.engines.scripted import ScriptedEngine
 from verity.verify.policy import CHECKS, read_policy
 from verity.verify.report import Check, Report
 
@@ -45,6 +47,20 @@ def test_every_check_of_the_doctor_is_explained_once() -> None:
 def test_every_platform_that_the_doctor_knows_is_described() -> None:
     text = (ROOT / "docs/platforms.md").read_text()
     assert {name for name in host.PLATFORMS.values() if f"| {name.replace(', ', ' | ')} |" not in text} == set()
+
+
+def test_the_page_on_typed_output_runs(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs/typed-output.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 5
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("verity.request.DEFAULT_MAX_TOKENS", 4096)  # the fake writes at random, and a byte is a token
+    with verity.open(home, engine=ScriptedEngine(context_size=1 << 14)) as node:
+        names = {"node": node, "__name__": "page"}
+        for block in blocks:
+            exec(compile(block, "page", "exec", dont_inherit=True), names)
+        assert isinstance(names["person"], names["Person"])  # type: ignore[arg-type]
+    assert sorted(path.name for path in (tmp_path / "talk").iterdir())[0] == "001.verity.json"
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING
 
 import verity.verify  # noqa: F401 - first: loading it later would put the package in the place of the function
 from verity.api import open, verify  # noqa: A004 - the names people expect
-from verity.errors import VerityError
+from verity.errors import AnswerError, TypedOutputError, VerityError
 
 if TYPE_CHECKING:
-    from verity.answer import Answer, Stream
+    from verity.answer import Answer, Stream, TypedAnswer
+    from verity.conversation import Conversation
     from verity.embedder import Embedded
     from verity.engines.scripted import ScriptedEngine
     from verity.exporter import Selection
@@ -42,6 +43,7 @@ _PLACES = {
     "Answer": "verity.answer",
     "Bundle": "verity.statements.bundle",
     "Check": "verity.verify.report",
+    "Conversation": "verity.conversation",
     "Embedded": "verity.embedder",
     "Issued": "verity.statements.request",
     "Message": "verity.statements.receipt",
@@ -53,12 +55,15 @@ _PLACES = {
     "Selection": "verity.exporter",
     "ScriptedEngine": "verity.engines.scripted",
     "Stream": "verity.answer",
+    "TypedAnswer": "verity.answer",
 }
 
 __all__ = [
     "Answer",
+    "AnswerError",
     "Bundle",
     "Check",
+    "Conversation",
     "Embedded",
     "Issued",
     "Message",
@@ -69,6 +74,8 @@ __all__ = [
     "ScriptedEngine",
     "Selection",
     "Stream",
+    "TypedAnswer",
+    "TypedOutputError",
     "VerityError",
     "open",
     "read_request",

@@ -46,6 +46,7 @@ def verify(
     system: str | None = None,
     request: Issued | bytes | str | os.PathLike[str] | None = None,
     checkpoint: str | None = None,
+    previous: Bundle | bytes | str | os.PathLike[str] | None = None,
     policy: Policy | str | os.PathLike[str] | None = None,
     replay: bool = True,
     replayer: Replayer | None = None,
@@ -64,6 +65,7 @@ def verify(
     request     the request (or its file) that you issued from ``home``, or an issuer whom the policy lists; it names
                 prompt, nonce, model and parameters
     checkpoint  a checkpoint of the device's log that you kept from before
+    previous    the bundle of the turn before, which you verify by itself: this one must go on from it
     policy      a Policy or the path of one. What it requires, and whatever you name here, must pass
     replay      run the model again (in a process of its own, at most ``limit_s`` seconds); the model must be in this
                 device's store, and be one that you or the policy name, the catalogue's, or one that this device ran
@@ -96,6 +98,7 @@ def verify(
         request=issued,
         issuer=_own_key(home) if issued is not None else None,
         checkpoint=checkpoint,
+        previous=read_bundle(previous) if previous is not None else None,
     )
     if not replay or replayer is not None:
         return verify_bundle(bundle, rules, expected, replayer if replay else None)

@@ -13,6 +13,8 @@
     ├── ProofError              a Merkle proof cannot be built, or does not hold
     ├── SignatureError          a signature does not hold
     ├── EngineError             a model cannot be loaded or run
+    ├── AnswerError             an answer is there, as ``answer``, and is not what was asked for
+    │   └── TypedOutputError    it is no value of the type
     ├── Busy                    too much is asked for at once: try again later
     ├── TimedOut                an answer took longer than it may
     └── Interrupted             the user stopped it; what was done so far is on record    exit 130
@@ -21,6 +23,8 @@ Each carries ``hint`` (what to do about it, one sentence) and ``exit_code`` (wha
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class VerityError(Exception):
@@ -78,6 +82,16 @@ class SignatureError(VerityError):
 
 
 class EngineError(VerityError):
+    pass
+
+
+class AnswerError(VerityError):
+    """``answer`` is the Answer, receipt included; None when text alone was read."""
+
+    answer: Any = None
+
+
+class TypedOutputError(AnswerError):
     pass
 
 

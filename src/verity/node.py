@@ -15,13 +15,14 @@ issuer.issue("…") → promise(request) → issuer.reveal(request, intent) → 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
-from verity import embedder
-from verity.answer import Answer, Stream
+from verity import embedder, promises
+from verity.answer import Answer, Stream, TypedAnswer, complete
 from verity.backup import Notes, back_up
+from verity.conversation import Conversation
 from verity.embedder import Embedded, Embedder
 from verity.engines.engine import Engine
 from verity.engines.grammar import Grammar
@@ -30,7 +31,7 @@ from verity.engines.numerics import NumericsStore
 from verity.engines.output import Output
 from verity.errors import UsageError
 from verity.exporter import Exporter
-from verity.generation import Generation, finished
+from verity.generation import Generation, finished, write
 from verity.identity.device_key import DeviceKey
 from verity.issuer import Issuer
 from verity.loader import Loaded, Loader, Wanted
@@ -40,16 +41,14 @@ from verity.recorder import Begun, Recorder, inspect
 from verity.request import Request, asked_by, check_asked, intent_fields, make_request
 from verity.statements.bundle import SignedIntent
 from verity.statements.receipt import Message, PreviousTurn
-from verity.statements.request import IntentName, Issued
-from verity.statements.strict import canonical
+from verity.statements.request import Issued
 from verity.store import catalogue
 from verity.store.blobs import Blobs
 from verity.store.database import Database
 from verity.store.home import locate
 from verity.store.reading import Progress
 
-MAX_ASKED_CONTEXT = 1 << 13
-"""Tokens: a request by somebody else gets no larger context unless the owner allows it."""
+_T = TypeVar("_T")
 
 
 class Node:
@@ -101,13 +100,15 @@ class Node:
 
     # --- ask ----------------------------------------------------------------------------------------------------------
 
+    @overload
+    def ask(self, prompt: str | Sequence[Message] = "", *, returns: type[_T], **options: Any) -> TypedAnswer[_T]: ...
+    @overload
+    def ask(self, prompt: str | Sequence[Message] = "", *, returns: None = None, **options: Any) -> Answer: ...
+    @overload
+    def ask(self, prompt: str | Sequence[Message] = "", *, returns: Any, **options: Any) -> TypedAnswer[Any]: ...
     def ask(self, prompt: str | Sequence[Message] = "", **options: Any) -> Answer:
         """Answer ``prompt`` and return the answer with its receipt. The options are those of ``stream``."""
-        stream = self.stream(prompt, **options)
-        for _ in stream:
-            pass
-        assert stream.answer is not None
-        return stream.answer
+        return complete(self.stream(prompt, **options))
 
     def stream(
         self,
@@ -122,7 +123,8 @@ class Node:
         show: Sequence[str] = (),
         adapters: Sequence[Wanted] = (),
         grammar: Grammar | None = None,
-        tools: Sequence[str] = (),
+        tools: Sequence[str] | Sequence[Callable[..., Any]] = (),
+        returns: Any = None,
         raw: bool = False,
         previous: PreviousTurn | None = None,
         **sampling: float,
@@ -138,7 +140,9 @@ class Node:
         show        names of fields that the public receipt shows in clear; none by default
         adapters    names or digests of adapters that fit the model, or pairs of one and its scale; see docs/adapters.md
         grammar     what the answer may look like; it is enforced, and committed
-        tools       texts of the tools that the messages offer (see verity.tools)
+        tools       functions that the model may call (see verity.functions); or texts of tools that the messages offer
+                    already, for the record (see verity.tools)
+        returns     the type that the answer must have, or a JSON Schema (see verity.typed)
         raw         give the prompt to the model as it is, without the chat template
         previous    the turn before, in a conversation
         sampling    the parameters of SamplingParameters: temperature, top_k, top_p, min_p, …
@@ -146,9 +150,16 @@ class Node:
         Raises UsageError, ContextOverflow, ModelNotFound, StoreError, EngineError.
         """
         if request is not None:
-            if prompt or system or max_tokens or stops or nonce or sampling or adapters or grammar or tools or raw:
+            given = prompt or system or max_tokens or stops or nonce or sampling or adapters or grammar or tools
+            if given or raw or returns is not None:
                 raise UsageError("a request fixes prompt, nonce and parameters", "give the request alone")
             return self._answer(request, show)
+        if returns is not None or any(map(callable, tools)):
+            if grammar is not None:
+                raise UsageError("what the answer must be is given twice", "give `grammar` alone")
+            limits: dict[str, Any] = {"max_tokens": max_tokens, "stops": stops, "nonce": nonce, "show": show}
+            chat = self.conversation(system=system, tools=tools, previous=previous, model=model, adapters=adapters)
+            return chat.stream(prompt, returns=returns, raw=raw, **limits, **sampling)
         loaded = self.load(model, adapters=adapters)
         asked = check_asked(
             prompt,
@@ -164,6 +175,11 @@ class Node:
         )
         return self._start(loaded, make_request(loaded.engine, asked, nonce=nonce), show)
 
+    def conversation(self, **options: Any) -> Conversation:
+        """Turns that go on from each other. The options are ``system``, ``tools``, ``max_rounds`` (of calls in a turn;
+        8 unless given) and those of ``stream``, for all turns. Raises UsageError."""
+        return Conversation(self.stream, **options)
+
     def _start(
         self,
         loaded: Loaded,
@@ -172,7 +188,7 @@ class Node:
         begin: Callable[[dict[str, Any]], Begun] | None = None,
     ) -> Stream:
         fields = intent_fields(request, loaded.engine, loaded.model, loaded.numerics)
-        self._check_shown(show, fields)
+        promises.check_shown(show, fields)
         envelope = request.issued.envelope if request.issued else None
 
         def run(stream: Stream) -> Generator[str, None, None]:
@@ -181,11 +197,6 @@ class Node:
 
         self._active = Stream(run)
         return self._active
-
-    @staticmethod
-    def _check_shown(show: Sequence[str], fields: dict[str, Any]) -> None:
-        if unknown := sorted(set(show) - set(fields)):
-            raise UsageError(f"there is no field {unknown[0]!r} to show", f"the fields are {', '.join(sorted(fields))}")
 
     def _cut_off(self) -> None:
         if self._active is not None:
@@ -237,13 +248,7 @@ class Node:
         """
         if request.nonce is not None:
             raise UsageError("the request carries its nonce already", "answer it: `verity ask --request`")
-        loaded = self._load_for(request)
-        made = make_request(loaded.engine, asked_by(request.request), issued=request)
-        fields = intent_fields(made, loaded.engine, loaded.model, loaded.numerics)
-        self._check_shown(show, fields)
-        begun = self.recorder.begin(fields, show, promised=True, request=request.envelope)
-        begun.hold.release()
-        return self.exporter.intent(begun.id)
+        return promises.promise(self.recorder, self.exporter, self._load_for(request), request, show)
 
     def _answer(self, request: Issued, show: Sequence[str]) -> Stream:
         if request.nonce is None:
@@ -252,29 +257,12 @@ class Node:
         made = make_request(loaded.engine, asked_by(request.request), issued=request)
         if (intent := request.intent) is None:
             return self._start(loaded, made, show)
-        return self._start(loaded, made, (), lambda fields: self._resume(request, intent, fields))
-
-    def _resume(self, request: Issued, intent: IntentName, fields: dict[str, Any]) -> Begun:
-        begun = self.recorder.resume(intent, request.envelope)
-        fields["time/started"] = begun.private.intent["time/started"]
-        if canonical(fields) != canonical(begun.private.intent):
-            begun.hold.release()
-            raise UsageError(
-                "model, engine or numerics are no longer those of the signed intent", "ask for a new request"
-            )
-        return begun
+        return self._start(loaded, made, (), lambda fields: promises.resume(self.recorder, request, intent, fields))
 
     def _load_for(self, request: Issued) -> Loaded:
-        size = request.request.context_size
-        if size > max(self._context_size or 0, MAX_ASKED_CONTEXT):  # memory is the owner's to give
-            hint = f"allow it with --context {size}"
-            raise UsageError(f"the request wants a context of {size:,} tokens", hint)
+        promises.check_affordable(request, self._context_size)
         loaded = self.load(request.request.model, request.request.context_size)
-        wanted = (request.request.model, request.request.context_size)
-        if (loaded.model["blake3"], loaded.engine.context_size) != wanted:
-            raise UsageError(
-                "the request is for another model or context size than this engine has", "use another engine"
-            )
+        promises.check_fits(request, loaded)
         return loaded
 
     # --- running ------------------------------------------------------------------------------------------------------
@@ -285,24 +273,13 @@ class Node:
         cut_off_by = "error"
         try:
             answer = Generation(loaded.engine, request)
-            yield from self._generate(loaded.engine, request, answer)
+            yield from write(loaded.engine, request, answer)
         except (GeneratorExit, KeyboardInterrupt):
             cut_off_by = "cancelled"
             raise
         finally:
             output = answer.output if answer else Output(request.max_tokens, ())
             stream.answer = self._record(begun, request, output, output.finish or cut_off_by, loaded)
-
-    @staticmethod
-    def _generate(engine: Engine, request: Request, answer: Generation) -> Iterator[str]:
-        engine.reset()
-        token = answer.draw(engine.advance(request.prompt_tokens))
-        while True:
-            if text := answer.output.fresh():
-                yield text
-            if answer.output.finish is not None:
-                return
-            token = answer.draw(engine.advance([token]))
 
     def _record(self, begun: Begun, request: Request, output: Output, finish: str, loaded: Loaded) -> Answer:
         result = finished(request, output, finish)

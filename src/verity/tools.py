@@ -72,30 +72,40 @@ def fold(turns: Sequence[Turn], tools: Sequence[str] = ()) -> list[Message]:
     return told
 
 
-def grammar_for(tools: Sequence[str], choice: str = "auto", *, parallel: bool = True) -> Grammar | None:
-    """What the model may answer: ``auto`` text or calls, ``required`` calls, ``none`` anything, or calls of the tool
-    of this name.
+def grammar_for(
+    tools: Sequence[str], choice: str = "auto", *, parallel: bool = True, schema: str | None = None
+) -> Grammar | None:
+    """What the model may answer: ``auto`` text or calls, ``required`` calls, ``none`` text, or calls of the tool of
+    this name. Text is JSON by ``schema`` if one is given, else any.
 
     Raises UsageError for tools that are malformed, or whose parameters no grammar can hold.
     """
     functions = _read(tools)
     if choice == "none" or not functions:
-        return None
+        return None if schema is None else json_schema(schema)
     if choice not in ("auto", "required"):
         functions = [f for f in functions if f.name == choice]
         if not functions:
             raise UsageError(f"there is no tool {choice[:64]!r} to choose", "name one of the tools that are offered")
-    rules = [f"start: {'TEXT | ' if choice == 'auto' else ''}calls"]
+    rules = [f"start: {'text | ' if choice == 'auto' else ''}calls"]
     rules.append("calls: call" + (f' ("\\n" call){{0,{MAX_CALLS - 1}}}' if parallel else ""))
     rules.append("call: " + " | ".join(f"call_{i}" for i in range(len(functions))))
     for index, function in enumerate(functions):
         opening = json.dumps(f'{BEGIN}{{"name": {json.dumps(function.name)}, "arguments": ')
-        schema = {**(function.parameters or _NO_PARAMETERS), "x-guidance": _COMPACT}
+        arguments = {**(function.parameters or _NO_PARAMETERS), "x-guidance": _COMPACT}
         rules.append(f"call_{index}: {opening} args_{index} {json.dumps('}' + END)}")
-        rules.append(f"args_{index}: %json {json.dumps(schema)}")
+        rules.append(f"args_{index}: %json {json.dumps(arguments)}")
     if choice == "auto":
-        rules.append("TEXT: /(.|\\n)*/ & ~/<tool_call>(.|\\n)*/")
+        rules.append(_text(schema))
     return lark("\n".join(rules) + "\n")
+
+
+def _text(schema: str | None) -> str:
+    """The rule of an answer that is no call."""
+    if schema is None:
+        return "text: TEXT\nTEXT: /(.|\\n)*/ & ~/<tool_call>(.|\\n)*/"
+    whole = {**json.loads(json_schema(schema).source), "x-guidance": _COMPACT}
+    return f"text: %json {json.dumps(whole)}"
 
 
 def _read(tools: Sequence[str]) -> list[_Function]:

@@ -9,6 +9,8 @@ from command import last_json, verity
 from gguf import tiny
 from lora import TINY, lora
 
+from verity.engines.scripted import ScriptedEngine
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
@@ -41,3 +43,31 @@ def test_what_cannot_be_added_exits_2(home: Path, tmp_path: Path, file: Path) ->
         assert run.returncode == 2
         assert "Traceback" not in run.stderr
     assert "--base" in verity("adapters", "add", file, home=home).stderr
+
+
+@pytest.mark.model
+def test_asked_with_verified_with_and_refused_without(home: Path, tmp_path: Path, file: Path) -> None:
+    (tmp_path / "base.gguf").write_bytes(tiny())
+    verity("pull", tmp_path / "base.gguf", home=home)
+    verity("adapters", "add", file, "--base", "base", home=home)
+    bundle = tmp_path / "b.verity.json"
+    asked = ["ask", "Why?", "--model", "base", "--max-tokens", "4", "--threads", "1", "--show", "adapters"]
+    run = verity(*asked, "--adapter", "calm=0.5", "--save", bundle, home=home)
+    assert run.returncode == 0, run.stderr
+    assert last_json(verity("show", bundle, "--json", home=home))
+    named = ["verify", bundle, "--model", "base", "--threads", "1"]
+    run = verity(*named, "--adapter", "calm", home=home)
+    assert run.returncode == 0, run.stdout
+    assert "adapters as expected: calm" in run.stdout
+    run = verity(*named, "--no-replay", home=home)
+    assert run.returncode == 1
+    assert "name them with --adapter" in run.stdout
+
+
+@pytest.mark.parametrize("said", ["calm=", "calm=x", "calm=nan", "calm=0", "calm=17", "nobody", "=1", ""])
+def test_an_adapter_that_cannot_be_used_exits_2(home: Path, file: Path, said: str) -> None:
+    base = ScriptedEngine().model["blake3"]
+    verity("adapters", "add", file, "--base", base, home=home)
+    run = verity("ask", "Why?", "--model", "scripted", "--adapter", said, home=home)
+    assert run.returncode == 2, run.stdout
+    assert "Traceback" not in run.stderr

@@ -277,3 +277,26 @@ def test_ctrl_c_with_the_real_model(model_home: Path) -> None:
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "on record" in errors
+
+
+def test_ask_by_a_schema_prints_json(home: Path, tmp_path: Path) -> None:
+    schema, saved = tmp_path / "schema.json", tmp_path / "b.verity.json"
+    schema.write_text('{"enum": ["yes", "no"]}')
+    options = ["--model", "scripted", "--schema", schema, "--save", saved]
+    assert json.loads(verity("ask", "Is it?", *options, home=home).stdout) in ("yes", "no")
+    cut = verity("ask", "Is it?", *options, "--max-tokens", "2", home=home)
+    assert cut.returncode == 1
+    assert "raise max_tokens" in cut.stderr
+    assert json.loads(saved.read_text())["disclosure"]["tokens"][1]["index"] == 1
+    for text, says in (('{"$ref": "#"}', "recursive"), ("{", "cannot be read"), (" " * (1 << 17), "larger than")):
+        schema.write_text(text)
+        refused = verity("ask", "Is it?", *options, home=home)
+        assert (refused.returncode, says in refused.stderr) == (2, True), refused.stderr
+    schema.unlink()
+    assert verity("ask", "Is it?", *options, home=home).returncode == 2
+
+
+def test_verify_takes_the_turn_before(bundle: Path, home: Path) -> None:
+    run = verity("verify", bundle, "--previous", bundle, "--no-replay", "--json", home=home)
+    status = {check["name"]: check["status"] for check in last_json(run)["checks"]}
+    assert (run.returncode, status["previous-turn"]) == (1, "failed")

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from verity.cli.log import _read_proof
-from verity.cli.terminal import read_checkpoint, read_passphrase
+from verity.cli.terminal import read_checkpoint, read_passphrase, read_schema
+from verity.engines.grammar import json_schema
 from verity.errors import FormatError, UsageError
 from verity.sampling.noise import read_nonce
 
@@ -104,3 +105,15 @@ def test_unread() -> None:
     for text in ("", "0" * 31, "0" * 30, "0" * 130, "0" * 32 + "\n", "A" * 32, "٠" * 32):
         with pytest.raises(UsageError):
             unread(text)
+
+
+@ONE_FOLDER
+@given(st.binary(max_size=200) | JSON.map(json.dumps).map(str.encode)
+       | st.fixed_dictionaries({"type": JSON, "enum": JSON, "$ref": JSON}).map(json.dumps).map(str.encode))  # fmt: skip
+def test_any_schema_is_read_as_it_is_or_refused(tmp_path: Path, data: bytes) -> None:
+    try:
+        text = read_schema(write(tmp_path, data))
+        assert json_schema(text).source == text
+    except (FormatError, UsageError):
+        return
+    assert text.encode() == data

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from verity.engines import llama
+from verity.engines import library
 from verity.engines.library import describe_library
 from verity.engines.llama import LlamaEngine
 from verity.engines.numerics import Numerics, measure
@@ -41,7 +41,7 @@ def measured_apart(environment: dict[str, str], *arguments: object) -> dict[str,
 @pytest.mark.parametrize("micro_batch", [8, 128])
 def test_an_f16_cache_is_not_exact(micro_batch: int, model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In batches of 8 on one thread it would be; the probe does not stop there."""
-    monkeypatch.setattr(llama, "_Q8_0", _F16)
+    monkeypatch.setattr(library, "_Q8_0", _F16)
     assert not measured(model_path, micro_batch).exact
 
 

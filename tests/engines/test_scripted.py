@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from verity.engines.engine import Engine, Message
-from verity.engines.numerics import PROBE_TOKENS, measure
+from verity.engines.engine import AdapterFile, Engine, Message, Part
+from verity.engines.numerics import PROBE_TOKENS, measure, setting_of
 from verity.engines.scripted import END, ScriptedEngine
 from verity.errors import ContextOverflow, EngineError
 
@@ -69,3 +71,37 @@ def test_bounds(engine: Engine) -> None:
         engine.advance([999])
     with pytest.raises(ContextOverflow):
         ScriptedEngine(context_size=4).advance([1] * 5)
+
+
+def test_adapters_change_what_it_writes_each_set_in_its_own_way() -> None:
+    sets = [[], [FIRST], [FIRST._replace(scale=0.5)], [FIRST, SECOND], [SECOND, FIRST]]
+    engine, seen = ScriptedEngine(), []
+    for adapters in (*sets, []):
+        engine.use_adapters(adapters)
+        engine.reset()
+        seen.append(engine.advance(engine.tokenize("Why?")).tobytes())
+    assert len(set(seen)) == len(sets)
+    assert seen[0] == seen[-1]
+    assert len({setting_of(_with(adapters)) for adapters in sets}) == len(sets)
+    assert setting_of(_with([FIRST._replace(scale=1)])) == setting_of(_with([FIRST]))
+
+
+def test_a_sequence_begun_under_others_does_not_go_on() -> None:
+    engine = ScriptedEngine(sequences=2)
+    engine.step([Part(0, [1]), Part(1, [1])])
+    engine.use_adapters([FIRST])
+    with pytest.raises(EngineError, match="other adapters"):
+        engine.step([Part(0, [2])])
+    engine.keep(1, 0)
+    engine.step([Part(1, [2])])
+    engine.copy(1, 0, 1)
+    engine.step([Part(0, [2])])
+
+
+def _with(adapters: list[AdapterFile]) -> ScriptedEngine:
+    engine = ScriptedEngine()
+    engine.use_adapters(adapters)
+    return engine
+
+
+FIRST, SECOND = AdapterFile("a" * 64, Path("a"), 1.0), AdapterFile("b" * 64, Path("b"), 1.0)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import verity
 from fuzz import device
 from fuzz.edits import edit_json
 from fuzz.target import LONGEST_MESSAGE, VECTORS, Target, feed
@@ -84,6 +85,12 @@ def test_a_forged_value_would_be_noticed(field: str) -> None:
     plan[part][field] = "another"
     with pytest.raises(AssertionError, match="forged"):
         _compare(device.lie(plan))
+
+
+def test_an_embedding_in_order_is_believed_but_for_the_replay() -> None:
+    report = verity.verify(device.lie(device.embedding_plan()), key=device.key().id, replay=False)
+    assert report.passed, str(report)
+    assert report.check("output").evidence == {"vectors": 2, "texts": 2, "finish": "end"}
 
 
 @given(st.integers(0, 2**32))

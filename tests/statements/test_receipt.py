@@ -16,11 +16,14 @@ from verity import errors
 from verity.errors import FormatError
 from verity.statements.commitments import Opening
 from verity.statements.receipt import (
+    EMBEDDING_INTENT_FIELDS,
+    EMBEDDING_RESULT_FIELDS,
     FINISHES,
     GENERATION,
     INPUT_PREFIX,
     INTENT,
     INTENT_FIELDS,
+    KINDS,
     MAX_STATEMENT_BYTES,
     RESULT,
     RESULT_FIELDS,
@@ -81,8 +84,8 @@ def test_statement_vectors(statement_case: dict[str, Any]) -> None:
 # --- the specification ------------------------------------------------------------------------------------------------
 
 
-def fields_of_table(heading: str) -> set[str]:
-    section = SPECIFICATION.split(f"\n### {heading}\n")[1].split("\n#")[0]
+def fields_of_table(heading: str, text: str = SPECIFICATION) -> set[str]:
+    section = re.split(rf"\n##+ {heading}\n", text)[1].split("\n#")[0].split("\n| finish |")[0]
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     return {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
 
@@ -91,6 +94,16 @@ def test_the_specification_lists_every_field() -> None:
     assert fields_of_table("Fields of the intent") == INTENT_FIELDS | {"inputs/0000"} | SEED_FIELDS
     assert fields_of_table("Fields of the result") == set(RESULT_FIELDS)
     assert {finish for finish in FINISHES if f"| `{finish}` |" in SPECIFICATION} == set(FINISHES)
+
+
+def test_the_specification_of_embeddings_lists_every_field() -> None:
+    text = (ROOT / "spec/embedding.md").read_text()
+    assert fields_of_table("Fields of the intent", text) == EMBEDDING_INTENT_FIELDS | {"inputs/0000"}
+    assert fields_of_table("Fields of the result", text) == EMBEDDING_RESULT_FIELDS
+
+
+def test_the_specification_has_every_kind() -> None:
+    assert all(f"\n| `{kind}` |" in SPECIFICATION for kind in KINDS)
 
 
 def test_the_vectors_have_every_field() -> None:

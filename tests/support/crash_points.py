@@ -53,6 +53,18 @@ POINTS = {
         "bundles.save/fsync-folder",
         "database.close/close",
     ),
+    "embed": (
+        "database.open/journal-mode",
+        "answering.hold/create",
+        "recorder.begin/commit",
+        "recorder.finish/commit",
+        "answering.release/unlink",
+        "bundles.save/create",
+        "bundles.save/fsync",
+        "bundles.save/replace",
+        "bundles.save/fsync-folder",
+        "database.close/close",
+    ),
     "issue": (
         "database.open/journal-mode",
         "issuer.issue/commit",

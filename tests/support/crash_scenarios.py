@@ -121,6 +121,11 @@ def _ask(world: World) -> list[str]:
     return ["ask", "Why?", *ASK, "--save", str(world.file("new.verity.json")), "--json"]
 
 
+def _embed(world: World) -> list[str]:
+    save = str(world.file("new.verity.json"))
+    return ["embed", "one text", "another", "--model", "scripted", "--save", save, "--json"]
+
+
 def _issue(world: World) -> list[str]:
     late = ["--late", "--save", str(world.file("late.request.json"))]
     return ["nonce", "Why?", "--model", SCRIPT, "--max-tokens", "3", *late, "--json"]
@@ -260,6 +265,7 @@ SCENARIOS = (
     Scenario("first-ask", "the first `ask` of a new device: home, key, database, numerics", nothing, _ask, _saved),
     Scenario("ask", "`ask --save`", device, _ask, _saved),
     Scenario("ask-orphan", "`ask --save` that first closes the intent of a process that died", orphan, _ask, _saved),
+    Scenario("embed", "`embed --save`", device, _embed, _saved),
     Scenario("issue", "`nonce --late`", device, _issue, _request_saved("late.request.json")),
     Scenario("promise", "`ask --request` for a request without its nonce", _given(_issue), _promise, _promised),
     Scenario("reveal", "`nonce --reveal`", _given(_issue, _promise), _reveal, _request_saved("full.request.json")),

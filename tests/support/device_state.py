@@ -13,7 +13,7 @@ from verity.engines.scripted import ScriptedEngine
 from verity.node import Node
 from verity.recorder import read_entry
 from verity.statements.bundle import Bundle
-from verity.statements.receipt import INTENT, RESULT
+from verity.statements.receipt import EMBEDDING, INTENT, RESULT
 from verity.store.receipts import DONE, OPEN, PROMISED, Kept
 
 CHECKS = ("signed", "logged", "intent", "disclosure", "output")
@@ -88,7 +88,10 @@ def _ending(node: Node, kept: Kept) -> str:
     finish: str = private.result["output/finish"]
     if finish == "aborted":
         assert private.tokens == []
-        assert private.result["output/tokens"]["count"] == 0
+        if kept.kind == EMBEDDING:
+            assert private.result["output/embeddings"] == []
+        else:
+            assert private.result["output/tokens"]["count"] == 0
     return finish
 
 

@@ -15,6 +15,7 @@ import msgspec
 from in_process import REPLY, in_process
 
 import verity
+from verity.answer import Answer
 from verity.engines.scripted import ScriptedEngine
 from verity.errors import VerityError
 from verity.node import Node
@@ -42,7 +43,8 @@ class World:
         self.real = real
 
     def honest(self, prompt: str = PROMPT, **options: Any) -> Bundle:
-        return self.node.ask(prompt, temperature=0.9, max_tokens=24, **options).bundle
+        answer: Answer = self.node.ask(prompt, temperature=0.9, max_tokens=24, **options)
+        return answer.bundle
 
     def other(self, name: str = "other") -> Node:
         """Another device, with a key of its own and the same engine."""

@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from forger import forge
+from forger import forge, forge_embedding
 
 import verity
 from quantise import quantised
 from tamper import BUNDLE, KEY_HOLDER, LIMIT, OWN_NONCE, PROMPT, Result, World, edited, line, row
+from verity.engines.pooling import decode_vector, encode_vector
 from verity.engines.scripted import ScriptedEngine
 from verity.node import Node
 from verity.sampling.noise import derive_seed
@@ -135,14 +136,6 @@ def _(world: World) -> Result:
         assert honest.passed, str(honest)
         bundle = forge(node, model="q4_0", intent=lambda f: f.update(lie))
         return verity.verify(bundle, key=node.key.id, home=node.home, threads=1)
-
-
-@row(
-    "adapter-named", KEY_HOLDER, BUNDLE, "names an adapter, which this version cannot replay", "replayed-exact not made"
-)
-def _(world: World) -> Result:
-    adapters = [{"blake3": "ab" * 32, "scale": 1.0}]
-    return world.verify(forge(world.node, intent=lambda f: f.update(adapters=adapters)))
 
 
 @row("other-model", KEY_HOLDER, BUNDLE, "answers with another model and says so, where one is expected", "model")
@@ -484,3 +477,47 @@ def _(world: World) -> Result:
 def _(world: World) -> Result:
     old = {"time/started": "2001-01-01T00:00:00Z"}
     return world.verify(forge(world.node, intent=lambda f: f.update(old)))
+
+
+# --- embeddings -------------------------------------------------------------------------------------------------------
+
+TEXTS = ["Light is scattered.", "Bread is baked."]
+
+
+def one_bit(fields: dict[str, Any]) -> None:
+    first, *others = fields["output/embeddings"]
+    vector = decode_vector(first)
+    vector.view(np.uint32)[-1] ^= 1
+    fields["output/embeddings"] = [encode_vector(vector), *others]
+
+
+@row("vector-bit", KEY_HOLDER, BUNDLE, "changes the last bit of a number of an embedding", "replayed-exact", real=True)
+def _(world: World) -> Result:
+    return world.verify_real(forge_embedding(_real(world), TEXTS, result=one_bit))
+
+
+@row("vectors-swapped", KEY_HOLDER, BUNDLE, "gives two texts each other's vectors", "replayed-exact")
+def _(world: World) -> Result:
+    return world.verify(forge_embedding(world.node, TEXTS, result=lambda f: f["output/embeddings"].reverse()))
+
+
+@row("vector-dropped", KEY_HOLDER, BUNDLE, "leaves the vector of a text out", "output")
+def _(world: World) -> Result:
+    return world.verify(forge_embedding(world.node, TEXTS, result=lambda f: f["output/embeddings"].pop()))
+
+
+@row("pooling", KEY_HOLDER, BUNDLE, "pools otherwise than the intent says", "replayed-exact")
+def _(world: World) -> Result:
+    return world.verify(forge_embedding(world.node, TEXTS, intent=lambda f: f.update(pooling="last")))
+
+
+@row("text-embedded", KEY_HOLDER, BUNDLE, "commits to another text than the one embedded", "replayed-exact")
+def _(world: World) -> Result:
+    text = {"type": "text", "role": "user", "content": "Bread is toasted."}
+    return world.verify(forge_embedding(world.node, TEXTS, intent=lambda f: f.update({"inputs/0001": text})))
+
+
+@row("embedding-seeded", KEY_HOLDER, BUNDLE, "adds a nonce to an embedding, as if it had been drawn", "disclosure")
+def _(world: World) -> Result:
+    nonce = {"nonce": {"hex": "ab" * 32, "chosen_by": "caller"}, "seed": derive_seed(b"\xab" * 32).hex()}
+    return world.verify(forge_embedding(world.node, TEXTS, intent=lambda f: f.update(nonce)), nonce="ab" * 32)

@@ -242,7 +242,9 @@ def _(world: World) -> Result:
 
     from verity.verify.claims import Fields
 
-    bundle = world.node.ask("Why is the sky blue?", temperature=9.0, top_k=0, top_p=1.0, max_tokens=24).bundle
+    bundle = world.node.ask(
+        "Why is the sky blue?", temperature=9.0, top_k=0, top_p=1.0, max_tokens=24, nonce=b"n" * 32
+    ).bundle
     disclosure: Any = bundle.disclosure
     values = {x.field: x.value for x in (*disclosure.intent, *disclosure.result)}
     tokens, pieces = [t.id for t in disclosure.tokens], [base64.b64decode(t.piece) for t in disclosure.tokens]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from verity.cli.options import given, request_options
-from verity.cli.terminal import ProgressBars, home_option, json_option, print_json, read_stdin
+from verity.cli.terminal import ProgressBars, home_option, json_option, print_json, read_schema, read_stdin
 from verity.engines import SCRIPTED
-from verity.errors import Interrupted, UsageError
+from verity.errors import AnswerError, Interrupted, UsageError
 
 if TYPE_CHECKING:
     from verity.answer import Stream
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--request", type=click.Path(), metavar="FILE", help="Answer this request (`verity nonce`); it fixes all."
 )
+@click.option("--schema", type=click.Path(), metavar="FILE", help="Answer with JSON by this JSON Schema.")
 @click.option("--seed-nonce", metavar="HEX", help="The nonce of whoever will verify, 16 to 64 bytes.")
 @click.option("--show", multiple=True, metavar="FIELD", help="Show FIELD in the public receipt, in clear.")
 @click.option(
@@ -49,7 +50,8 @@ def ask(prompt: str, request: str | None, save: str | None, home: str | None, as
         raise UsageError(f"there is no folder to save {save} in", "make it first: the answer is logged either way")
     issued = read_request(request) if request is not None else None
     nonce = _nonce(options.pop("seed_nonce"))
-    threads, show = options.pop("threads"), options.pop("show")
+    threads, show, schema = options.pop("threads"), options.pop("show"), options.pop("schema")
+    returns = read_schema(schema) if schema is not None else None
     options["adapters"] = tuple(map(_adapter, options["adapters"]))
     chosen = given(options)
     engine = _scripted(issued) if chosen.get("model") == SCRIPTED else None
@@ -60,7 +62,7 @@ def ask(prompt: str, request: str | None, save: str | None, home: str | None, as
         if issued is not None and issued.nonce is None:
             _promise(node, issued, show, save, as_json)
             return
-        stream = node.stream(prompt, nonce=nonce, request=issued, show=show, **chosen)
+        stream = node.stream(prompt, nonce=nonce, request=issued, show=show, returns=returns, **chosen)
         bars.stop()
         _write(stream, save, as_json)
 
@@ -90,6 +92,12 @@ def _write(stream: Stream, save: str | None, as_json: bool) -> None:
         if as_json:
             sys.exit(Interrupted.exit_code)  # the object that was printed says so: cancelled
         raise Interrupted("interrupted; what was written so far is on record") from None
+    except AnswerError as error:
+        if save:
+            error.answer.save(save)
+        click.echo("", nl=not as_json)
+        error.hint += f"; receipt {error.answer.receipt}"
+        raise
     _tell(stream.answer, save, as_json)
 
 
@@ -127,9 +135,9 @@ def _tell(answer: Any, save: str | None, as_json: bool) -> None:
 
 
 def _adapter(text: str) -> tuple[str, float]:
-    name, _, scale = text.partition("=")
+    name, given_scale, scale = text.partition("=")
     try:
-        return name, float(scale or 1)
+        return name, float(scale) if given_scale else 1.0
     except ValueError as error:
         raise UsageError(f"{scale[:40]!r} is no scale for an adapter", "give a number: --adapter NAME=0.5") from error
 

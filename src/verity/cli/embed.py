@@ -43,7 +43,8 @@ def embed(texts: tuple[str, ...], save: str | None, home: str | None, as_json: b
             embedded = node.embed(given, **model, **asked)
         except KeyboardInterrupt:
             raise Interrupted("interrupted; the vectors so far are on record") from None
-    _tell(embedded, save, as_json)
+        bars.stop()
+        _tell(embedded, save, as_json)
 
 
 def _scripted(model: str | None) -> Any:

@@ -137,7 +137,7 @@ def _short(value: Any) -> str:
 
 def _said(field: str, value: Any) -> str:
     if field == "output/embeddings" and isinstance(value, list):
-        return f"{len(value)} vectors, in the file as base64 of float32"
+        return f"{len(value)} vector{'s' * (len(value) != 1)}, base64 of float32"
     return _short(value)
 
 

@@ -53,6 +53,20 @@ def read_checkpoint(path: str) -> str:
     return text
 
 
+def read_schema(path: str) -> str:
+    """A JSON Schema from a file; whether an answer can be held to it is not checked. Raises FormatError."""
+    from verity.engines.schemas import MAX_SCHEMA
+
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(MAX_SCHEMA + 1)
+        if len(data) > MAX_SCHEMA:
+            raise FormatError(f"{path} is larger than {MAX_SCHEMA:,} bytes", "use a smaller schema")
+        return data.decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{path} cannot be read as a schema: {error}", "see docs/typed-output.md") from error
+
+
 def passphrase_options(command: Any) -> Any:
     """--passphrase and --passphrase-file."""
     command = click.option("--passphrase-file", type=click.Path(), metavar="FILE", help="Read it from FILE.")(command)

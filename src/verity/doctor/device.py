@@ -32,7 +32,7 @@ from verity.store.receipts import IS_RECEIPT
 
 _LEAST_FREE = 64 << 20
 _LITTLE_FREE = 1 << 30
-_OWN_FILES = (KEY_FILE, "verity.db", "verity.db-wal", "verity.db-shm")
+_OWN_FILES = (KEY_FILE, "verity.db", "verity.db-wal", "verity.db-shm", "owner-key")
 _SHOWN = 3
 _ALL = f"SELECT count(*) FROM receipts WHERE {IS_RECEIPT}"  # noqa: S608
 _UNFINISHED = "SELECT count(*) FROM receipts WHERE state = 'open'"

@@ -1,8 +1,9 @@
 """A second llama.cpp context of a loaded model that gives hidden states, made when the first text is embedded.
 
-It is apart from the context that generates, so that an embedding disturbs no answer under way. The exact profile is the
-same: measured over 551 tokens, hidden states have the same bits at micro-batches of 1, 8, 16, 32, 64, 100, 128 and 512,
-with one and two threads, and whatever the context's size. So the context is only as large as the longest text so far.
+It is apart from the context that generates: an embedding disturbs no answer under way, and adapters in use there do
+not reach it. The exact profile is the same: measured over 551 tokens, hidden states have the same bits at micro-batches
+of 1, 8, 16, 32, 64, 100, 128 and 512, with one and two threads, and whatever the context's size. So the context is only
+as large as the longest text so far.
 """
 
 from __future__ import annotations

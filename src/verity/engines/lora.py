@@ -21,11 +21,13 @@ from verity.errors import EngineError
 
 _BUCKETS = 13
 _TRIES = 64
+_KEPT = 16
+"""Files that stay loaded while others are in use: a server may be asked for very many in turn."""
 
 
 class LoraAdapters:
-    """The adapters of one loaded model and its context, ``lib`` being the ctypes module of llama.cpp. They are freed
-    with the model."""
+    """The adapters of one loaded model and its context, ``lib`` being the ctypes module of llama.cpp. Those that are
+    still loaded are freed with the model."""
 
     def __init__(self, lib: Any, model: Any, context: Any) -> None:
         self._lib = lib
@@ -49,12 +51,21 @@ class LoraAdapters:
             handles.append(handle)
         self._set(handles[::-1], [adapter.scale for adapter in wanted[::-1]])
         self.in_use = wanted
+        self._forget({adapter.path for adapter in wanted})
 
     def _set(self, handles: list[Any], scales: list[float]) -> None:
         count = len(handles)
         pointers = (self._lib.llama_adapter_lora_p_ctypes * count)(*handles)
         if self._lib.llama_set_adapters_lora(self._context, pointers, count, (ctypes.c_float * count)(*scales)) != 0:
             raise EngineError(explain("llama.cpp does not take the adapters"))
+
+    def _forget(self, used: set[Path]) -> None:
+        """Free the files that were not used for longest, beyond those that are kept."""
+        for path in used:
+            self._loaded[path] = self._loaded.pop(path)
+        for path in list(self._loaded)[: -max(_KEPT, len(used))]:
+            for handle in self._loaded.pop(path):
+                self._lib.llama_adapter_lora_free(handle)
 
     def _in_free_bucket(self, path: Path, taken: set[int]) -> Any:
         loaded = self._loaded.setdefault(path, [])

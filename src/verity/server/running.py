@@ -47,6 +47,8 @@ def begin(node: Node, loaded: Loaded, asking: Asking) -> Opened:
         choice=Choice(asking.choice, asking.choices),
     )
     request = make_request(loaded.engine, asked, nonce=asking.nonce)
+    if asking.nonce_from == "device":  # drawn by the server, for several choices at once
+        request = msgspec.structs.replace(request, nonce_from="device")
     fields = intent_fields(request, loaded.engine, loaded.model, loaded.numerics)
     return Opened(request, node.recorder.begin(fields), node.key.id)
 

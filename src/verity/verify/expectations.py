@@ -1,4 +1,4 @@
-"""Steps 1 and 9 to 15: what the receipt says, held against what this version knows and what the caller expects."""
+"""Steps 1, 9 to 12 and 14 to 16: what the receipt says, held against what is known and expected."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def request(fields: Fields, known: Issued | None, carried: Issued | None) -> Che
 
 
 def nonce(fields: Fields, expected: set[str]) -> Check:
-    """Step 13. All that are expected (hex), the caller's and the request's, must be the one.
+    """Step 14. All that are expected (hex), the caller's and the request's, must be the one.
 
     Raises UsageError for a nonce of the wrong form.
     """
@@ -146,7 +146,7 @@ def nonce(fields: Fields, expected: set[str]) -> Check:
 
 
 def pinned(fields: Fields, policy: Policy) -> Check:
-    """Step 14. Raises Withheld for a pinned field that was not disclosed."""
+    """Step 15. Raises Withheld for a pinned field that was not disclosed."""
     if not policy.pin:
         return Check("pinned", "not made", "The policy pins no field.")
     for field, value in policy.pin.items():
@@ -170,7 +170,7 @@ def _without_nulls(value: Any) -> Any:
 
 
 def numerics(fields: Fields, policy: Policy) -> Check:
-    """Step 15. The fingerprint is the device's claim until a replay under it has passed."""
+    """Step 16. The fingerprint is the device's claim until a replay under it has passed."""
     said = fields.read("numerics", dict[str, Any])
     if not policy.accept.numerics:
         return Check("numerics", "not made", "The policy does not say which numerics it accepts.", said)
@@ -180,7 +180,7 @@ def numerics(fields: Fields, policy: Policy) -> Check:
 
 
 def finish(fields: Fields, policy: Policy) -> Check:
-    """Step 15, second half. How an answer may end: ``cancelled`` and its like are the device's word."""
+    """Step 16, second half. How an answer may end: ``cancelled`` and its like are the device's word."""
     said = fields.read("output/finish", str)
     if not policy.accept.finishes:
         return Check("finish", "not made", f"The policy does not say how an answer may end; this one ended by {said}.")

@@ -1,4 +1,4 @@
-"""Step 18: could the device choose the randomness, or anything else that decides the answer?
+"""Step 19: could the device choose the randomness, or anything else that decides the answer?
 
 With a nonce of the verifier's own a device can still vary everything else until it likes what comes out: 0.80001 for
 0.8, another date in the template, a system prompt, a context size. So ``seed-origin`` passes only when an exact replay

@@ -31,6 +31,7 @@ from typing import Any
 import msgspec
 
 from verity.errors import FormatError, UsageError
+from verity.statements.bundle import Bundle
 from verity.statements.keys import parse_key
 from verity.statements.receipt import FINISHES
 from verity.statements.request import Issued
@@ -38,8 +39,8 @@ from verity.store import catalogue
 
 CHECKS = (
     "receipt", "signed", "logged", "consistent", "intent", "intent-first", "disclosure", "output", "engine", "model",
-    "prompt", "request", "nonce", "pinned", "numerics", "finish", "replayed-exact", "replayed-statistical",
-    "seed-origin", "witnessed", "anchored", "hardware-bound", "spot-checked", "proven",
+    "prompt", "request", "previous-turn", "nonce", "pinned", "numerics", "finish", "replayed-exact",
+    "replayed-statistical", "seed-origin", "witnessed", "anchored", "hardware-bound", "spot-checked", "proven",
 )  # fmt: skip
 """Every check that a policy may name. The last five come with later versions: until then they are `not made`."""
 
@@ -108,6 +109,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "request": expected.request or self.trust.issuers,
             "intent-first": expected.request is not None and expected.request.intent,
             "prompt": expected.prompt is not None or expected.system is not None,
+            "previous-turn": expected.previous is not None,
             "nonce": expected.nonce or expected.request or self.trust.issuers,
             "seed-origin": expected.request is not None and replay,  # a request is made to leave nothing to choose
             "pinned": self.pin,
@@ -130,7 +132,7 @@ class Expected(msgspec.Struct, frozen=True):
 
     ``device`` is a key (64 hex digits), ``model`` a BLAKE3 or SHA-256 digest, ``adapters`` such digests in order,
     ``nonce`` lower-case hex, ``request`` one that the caller names and ``issuer`` the key under which the caller
-    issues, ``checkpoint`` a signed head that the caller kept.
+    issues, ``checkpoint`` a signed head that the caller kept, ``previous`` the bundle of the turn before.
     """
 
     device: str | None = None
@@ -142,6 +144,7 @@ class Expected(msgspec.Struct, frozen=True):
     request: Issued | None = None
     issuer: str | None = None
     checkpoint: str | None = None
+    previous: Bundle | None = None
 
 
 def read_policy(path: Path) -> Policy:

@@ -12,12 +12,13 @@
     10  model         the model, and each adapter, is one that the caller or the policy names
     11  prompt        the prompt is the one that the caller names
     12  request       the receipt answers the request of the caller, or of an issuer whom the policy trusts
-    13  nonce         the seed follows from the nonce, which is the caller's if one is given
-    14  pinned        fields that the policy pins have their values
-    15  numerics, finish      the policy accepts the claimed numerics, and how the answer ended
-    16  replayed-exact        the model gives the same tokens again, bit for bit
-    17  replayed-statistical  (a later version)
-    18  seed-origin   the device could choose neither the randomness nor anything that decides the answer
+    13  previous-turn the receipt goes on from the turn before that the caller has
+    14  nonce         the seed follows from the nonce, which is the caller's if one is given
+    15  pinned        fields that the policy pins have their values
+    16  numerics, finish      the policy accepts the claimed numerics, and how the answer ended
+    17  replayed-exact        the model gives the same tokens again, bit for bit
+    18  replayed-statistical  (a later version)
+    19  seed-origin   the device could choose neither the randomness nor anything that decides the answer
         … and a line, `not made`, for every other grade that the policy requires
 
 Nothing here opens a model: the replay is made by a ``Replayer`` that the caller hands in.
@@ -34,7 +35,7 @@ from verity.statements.dsse import Envelope
 from verity.statements.receipt import EMBEDDING, INTENT, RESULT, Statement, read_statement
 from verity.statements.request import Issued, read_request
 from verity.statements.strict import decode_base64
-from verity.verify import content, embedding, expectations, logged
+from verity.verify import content, embedding, expectations, logged, turns
 from verity.verify.claims import Withheld
 from verity.verify.embedding import AnyClaim
 from verity.verify.origin import NAME, seed_origin
@@ -64,7 +65,7 @@ def verify(bundle: Bundle, policy: Policy, expected: Expected, replayer: Replaye
     opened = content.open_fields(bundle, intent, result)
     checks.append(opened.check)
     kind = intent.predicate.kind
-    checks += _content_checks(kind, opened, policy, expected, known, carried)
+    checks += _content_checks(kind, opened, policy, expected, known, carried, device)
     checks += _replay_checks(kind, opened, policy, expected, known, device, checks, replayer)
     if kind == EMBEDDING:
         checks = [_not_made(c.name, embedding.NOTHING_DRAWN) if c.name in embedding.OF_CHANCE else c for c in checks]
@@ -95,7 +96,7 @@ def _replay_checks(
     before: list[Check],
     replayer: Replayer | None,
 ) -> list[Check]:
-    """Steps 16 to 18."""
+    """Steps 17 to 19."""
     if opened.check.status != "passed":
         replayed = _not_made("replayed-exact", _NOT_OPENED)
         origin = _not_made(NAME, _NOT_OPENED)
@@ -137,8 +138,9 @@ def _content_checks(
     expected: Expected,
     known: Issued | None,
     carried: Issued | None,
+    device: str,
 ) -> list[Check]:
-    """Steps 8 to 15: what the disclosed fields say. Without a disclosure that holds they say nothing."""
+    """Steps 8 to 16: what the disclosed fields say. Without a disclosure that holds they say nothing."""
     fields = opened.fields
     nonces = {n for n in (expected.nonce, known.nonce.hex() if known and known.nonce else None) if n is not None}
     steps: dict[str, Callable[[], Check]] = {
@@ -147,6 +149,7 @@ def _content_checks(
         "model": lambda: expectations.model(fields, policy, expected),
         "prompt": lambda: expectations.prompt(fields, expected),
         "request": lambda: expectations.request(fields, known, carried),
+        turns.NAME: lambda: turns.previous_turn(fields, expected.previous, device),
         "nonce": lambda: expectations.nonce(fields, nonces),
         "pinned": lambda: expectations.pinned(fields, policy),
         "numerics": lambda: expectations.numerics(fields, policy),
