@@ -78,7 +78,7 @@ def test_a_seed_gives_both_clients_the_same(by_python: dict[str, Call], by_npm: 
 
 @pytest.fixture
 def llm(server: Served, tmp_path: Path) -> Callable[..., str]:
-    """The command line of `llm`, told of the server as docs/clients.md says."""
+    """The command line of `llm`, told of the server as docs/server.md says."""
     model = {"model_id": "local", "model_name": MODEL, "api_base": f"{server.address}/v1", "api_key_name": "verity"}
     (tmp_path / "extra-openai-models.yaml").write_text(json.dumps([{**model, "supports_schema": True}]))  # JSON is YAML
     (tmp_path / "keys.json").write_text(json.dumps({"verity": API_KEY}))

@@ -90,8 +90,9 @@ def _judge_answer(call: Call, line: Call, model: str) -> None:
         assert len({choice["text"] for choice in choices}) == len(choices)
     *_, last = parts = line.get("chunks") or [line["reply"]]
     prefix, name, openai_type = _FORMS[kind, "chunks" in line]
-    for part in parts if openai_type else ():
-        openai_type.model_validate(part)
+    if openai_type:
+        for part in parts:
+            openai_type.model_validate(part)
     (head,) = {(part["id"], part["object"], part["model"], part["created"]) for part in parts}
     assert head[1:3] == (name, model)
     if call["method"].endswith(
