@@ -43,7 +43,7 @@ def by_python(server: Served) -> dict[str, Call]:
 def npm_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the npm client in it, as the lock file pins it. Its scripts are not run."""
     if not shutil.which("npm") or not shutil.which("node"):
-        pytest.skip("the npm client is left out: npm is not installed (make packages)")
+        pytest.skip("the npm client is left out: npm is not installed (as root on Debian: VERITY_APT=1 make packages)")
     folder = tmp_path_factory.mktemp("npm")
     for name in ("package.json", "package-lock.json", "run_openai.mjs"):
         shutil.copy(CLIENTS / name, folder)
