@@ -51,6 +51,7 @@ bench: $(READY) $(MODEL)
 	@$(PIP) install --quiet --require-hashes --only-binary :all: -r requirements/bench.txt
 	@VERITY_MODEL="$${VERITY_MODEL:-$$(cat $(MODEL))}" $(BIN)/python benchmarks/startup.py --json
 	@VERITY_MODEL="$${VERITY_MODEL:-$$(cat $(MODEL))}" $(BIN)/python benchmarks/receipts.py --json
+	@VERITY_MODEL="$${VERITY_MODEL:-$$(cat $(MODEL))}" $(BIN)/python benchmarks/serve.py --json
 
 SECONDS ?= 60
 fuzz: $(READY)
