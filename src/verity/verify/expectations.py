@@ -163,9 +163,9 @@ def same(said: Any, wanted: Any) -> bool:
 
 
 def _without_nulls(value: Any) -> Any:
-    """TOML has no null: a pinned table leaves out the members that are null in the receipt."""
+    """TOML has no null: a pinned table leaves out the members that are null in the receipt, an empty one is null."""
     if isinstance(value, dict):
-        return {name: member for name, member in value.items() if member is not None}
+        return {name: member for name, member in value.items() if member is not None} or None
     return value
 
 
