@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fake_service import FakeService
 from fastapi import FastAPI
-from served import MODEL, Served, served
+from serve_command import MODEL, Served, served
 
 from verity.server.app import make_app
 from verity.server.gate import Rules

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from judging import Call, content, judge
-from served import API_KEY, CONTEXT, MODEL, Served
+from serve_command import API_KEY, CONTEXT, MODEL, Served
 
 CLIENTS = Path(__file__).parent / "clients"
 LIST = (CLIENTS / "calls.json").read_text().replace("$MODEL", MODEL).replace("$LONG", "blue " * 2 * CONTEXT)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 from command import last_json, verity
-from served import API_KEY, MODEL, Served
+from serve_command import API_KEY, MODEL, Served
 
 PROMPT = "Why is the sky blue?"
 NONCE, ANOTHER = "5eed" * 16, "0dd0" * 16

@@ -1,47 +1,99 @@
-"""`verity serve` in a process of its own, as a user starts it."""
+"""A device at work on the scripted engine, without HTTP or with it, and what is on its record afterwards."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from command import PROGRAM
+import uvicorn
+from in_process import REPLY
 
-MODEL = "smollm2-135m-instruct"
-API_KEY = "the-key-that-programs-have"
-CONTEXT = 1024
+import verity
+from verity.engines.scripted import ScriptedEngine
+from verity.server.answering import Asking, Ended
+from verity.server.app import make_app
+from verity.server.gate import Rules
+from verity.server.keys import Keys
+from verity.server.patience import Patience
+from verity.server.serving import Serving, Settings
+from verity.statements.receipt import Message
 
 
-class Served(NamedTuple):
-    """``address`` as http://…, without /v1."""
-
-    address: str
-    home: Path
-    owner_key: str
+def asking(text: str = "Why?", **options: Any) -> Asking:
+    options = {"sampling": {"temperature": 0.0}, "max_tokens": 100, **options}
+    return Asking(model="scripted", messages=[Message("user", text)], **options)
 
 
-@contextlib.contextmanager
-def served(home: Path, *options: str) -> Iterator[Served]:
-    """A server on the device whose home this is, with API_KEY and one thread, until the block ends."""
-    environment = {**os.environ, "VERITY_HOME": str(home), "VERITY_API_KEY": API_KEY, "PYTHONDONTWRITEBYTECODE": "1"}
-    serve = ("serve", "--port", "0", "--json", "--threads", "1", "--context", str(CONTEXT), "--grace", "0", *options)
-    command = [sys.executable, "-c", PROGRAM, *serve]
-    log = home / "served.log"
-    with log.open("w") as errors, subprocess.Popen(command, env=environment, stdout=-1, stderr=errors) as process:
-        assert process.stdout is not None
-        try:
-            line = process.stdout.readline()
-            assert line, log.read_text()
-            said = json.loads(line)
-            yield Served(said["url"], home, Path(said["owner_key_file"]).read_text().strip())
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=60)
-    assert process.returncode == 0, log.read_text()
+async def collect(serving: Serving, wanted: Asking) -> tuple[str, Ended, str]:
+    answer = await serving.answer(wanted)
+    text = "".join([piece.text async for piece in answer])
+    assert answer.ended is not None
+    return text, answer.ended, answer.receipt
+
+
+@asynccontextmanager
+async def opened(home: Path, engine: ScriptedEngine, **settings: Any) -> AsyncIterator[Serving]:
+    serving = Serving(home, Settings(parallel=engine.sequences, **settings), engine=engine)
+    await serving.start()
+    try:
+        yield serving
+    finally:
+        await serving.stop(0.0)
+
+
+def run(home: Path, work: Callable[[Serving], Awaitable[None]], engine: ScriptedEngine | None = None, **settings: Any):  # type: ignore[no-untyped-def]
+    async def main() -> None:
+        async with opened(home, engine or ScriptedEngine(REPLY, sequences=4), **settings) as serving:
+            await work(serving)
+
+    asyncio.run(main())
+
+
+def finishes(home: Path) -> list[str]:
+    """How every receipt of the device ended, in the order of the log."""
+    with verity.open(home, engine=ScriptedEngine(REPLY)) as node:
+        assert node.check_log() == []
+        kept = list(node.exporter.receipts.all())
+        assert all(k.result_position is not None for k in kept)
+        return [node.exporter.receipts.private(k)[1].result["output/finish"] for k in kept]
+
+
+OWNER = "verity-owner-" + "k" * 32
+
+
+@asynccontextmanager
+async def over_http(home: Path, engine: ScriptedEngine, **settings: Any) -> AsyncIterator[tuple[Serving, str]]:
+    """A whole server in this loop, on a real socket, and its address."""
+    async with opened(home, engine, **settings) as serving, served(make_app(serving, Rules(Keys(OWNER)))) as port:
+        yield serving, f"http://127.0.0.1:{port}"
+
+
+@asynccontextmanager
+async def served(app: Any) -> AsyncIterator[int]:
+    """The port of an application on connections that have patience."""
+    config = uvicorn.Config(app, http=Patience, lifespan="off", ws="none", log_config=None, port=0)
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.force_exit = True
+        await server.shutdown()
+
+
+def places(server: Serving) -> tuple[int, int, int, int]:
+    """Answers admitted, tasks, answers under way, leases: all zero when nothing is."""
+    leases = sum(resident.leases for resident in server.worker._residents.values())
+    return server._admitted, len(server._tasks), len(server._answers), leases
+
+
+async def settled(server: Serving) -> None:
+    """Once the worker has done what was called for, nothing is held any more."""
+    await asyncio.wrap_future(server.worker.call(lambda _: None))
+    await asyncio.sleep(0)
+    assert places(server) == (0, 0, 0, 0)
