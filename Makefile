@@ -19,7 +19,7 @@ MODEL := $(CHECKOUT_HOME)/.model-pulled
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-slow lint bench fuzz setup lock clean help
+.PHONY: demo packages test test-slow lint bench fuzz setup lock clean help
 
 help:
 	@echo "make demo    ask the local model, get a receipt, verify it by replay"
@@ -33,7 +33,11 @@ help:
 demo: $(READY)
 	@VERITY_HOME="$${VERITY_HOME:-$(CHECKOUT_HOME)}" $(BIN)/python examples/demo.py
 
-test: lint $(MODEL)
+# What tests of other people's clients need from the system. Without it they are skipped, by name.
+packages:
+	@sh tests/install-packages.sh
+
+test: packages lint $(MODEL)
 	@VERITY_MODEL="$${VERITY_MODEL:-$$(cat $(MODEL))}" $(BIN)/python -m pytest -m "not slow"
 	@VERITY_MODEL="$${VERITY_MODEL:-$$(cat $(MODEL))}" $(BIN)/python -m pytest -m slow --budget-s $(VERITY_TEST_BUDGET_S)
 
@@ -47,6 +51,7 @@ bench: $(READY) $(MODEL)
 	@$(PIP) install --quiet --require-hashes --only-binary :all: -r requirements/bench.txt
 	@VERITY_MODEL="$${VERITY_MODEL:-$$(cat $(MODEL))}" $(BIN)/python benchmarks/startup.py --json
 	@VERITY_MODEL="$${VERITY_MODEL:-$$(cat $(MODEL))}" $(BIN)/python benchmarks/receipts.py --json
+	@VERITY_MODEL="$${VERITY_MODEL:-$$(cat $(MODEL))}" $(BIN)/python benchmarks/serve.py --json
 
 SECONDS ?= 60
 fuzz: $(READY)
@@ -86,7 +91,7 @@ lock:
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" --no-deps \
 	  requirements/llama.in -o requirements/llama.txt
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
-	  pyproject.toml --extra llama --group dev --no-emit-package llama-cpp-python -o requirements/lock.txt
+	  pyproject.toml --extra llama --extra server --group dev --no-emit-package llama-cpp-python -o requirements/lock.txt
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
 	  --group bench -c requirements/lock.txt -o requirements/bench.txt
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from verity.engines.engine import Engine, Logits
@@ -34,6 +35,18 @@ class Generation:
         if self._constraint is not None and self.output.finish is None:
             self._constraint.push(token)
         return token
+
+
+def write(engine: Engine, request: Request, answer: Generation) -> Iterator[str]:
+    """Run the engine for this answer alone, and yield its text as it comes. Raises EngineError."""
+    engine.reset()
+    token = answer.draw(engine.advance(request.prompt_tokens))
+    while True:
+        if text := answer.output.fresh():
+            yield text
+        if answer.output.finish is not None:
+            return
+        token = answer.draw(engine.advance([token]))
 
 
 class Finished(NamedTuple):

@@ -15,11 +15,11 @@ issuer.issue("…") → promise(request) → issuer.reveal(request, intent) → 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from verity import embedder
+from verity import embedder, promises
 from verity.answer import Answer, Stream, TypedAnswer, complete
 from verity.backup import Notes, back_up
 from verity.conversation import Conversation
@@ -31,7 +31,7 @@ from verity.engines.numerics import NumericsStore
 from verity.engines.output import Output
 from verity.errors import UsageError
 from verity.exporter import Exporter
-from verity.generation import Generation, finished
+from verity.generation import Generation, finished, write
 from verity.identity.device_key import DeviceKey
 from verity.issuer import Issuer
 from verity.loader import Loaded, Loader, Wanted
@@ -41,8 +41,7 @@ from verity.recorder import Begun, Recorder, inspect
 from verity.request import Request, asked_by, check_asked, intent_fields, make_request
 from verity.statements.bundle import SignedIntent
 from verity.statements.receipt import Message, PreviousTurn
-from verity.statements.request import IntentName, Issued
-from verity.statements.strict import canonical
+from verity.statements.request import Issued
 from verity.store import catalogue
 from verity.store.blobs import Blobs
 from verity.store.database import Database
@@ -50,9 +49,6 @@ from verity.store.home import locate
 from verity.store.reading import Progress
 
 _T = TypeVar("_T")
-
-MAX_ASKED_CONTEXT = 1 << 13
-"""Tokens: a request by somebody else gets no larger context unless the owner allows it."""
 
 
 class Node:
@@ -192,7 +188,7 @@ class Node:
         begin: Callable[[dict[str, Any]], Begun] | None = None,
     ) -> Stream:
         fields = intent_fields(request, loaded.engine, loaded.model, loaded.numerics)
-        self._check_shown(show, fields)
+        promises.check_shown(show, fields)
         envelope = request.issued.envelope if request.issued else None
 
         def run(stream: Stream) -> Generator[str, None, None]:
@@ -201,11 +197,6 @@ class Node:
 
         self._active = Stream(run)
         return self._active
-
-    @staticmethod
-    def _check_shown(show: Sequence[str], fields: dict[str, Any]) -> None:
-        if unknown := sorted(set(show) - set(fields)):
-            raise UsageError(f"there is no field {unknown[0]!r} to show", f"the fields are {', '.join(sorted(fields))}")
 
     def _cut_off(self) -> None:
         if self._active is not None:
@@ -257,13 +248,7 @@ class Node:
         """
         if request.nonce is not None:
             raise UsageError("the request carries its nonce already", "answer it: `verity ask --request`")
-        loaded = self._load_for(request)
-        made = make_request(loaded.engine, asked_by(request.request), issued=request)
-        fields = intent_fields(made, loaded.engine, loaded.model, loaded.numerics)
-        self._check_shown(show, fields)
-        begun = self.recorder.begin(fields, show, promised=True, request=request.envelope)
-        begun.hold.release()
-        return self.exporter.intent(begun.id)
+        return promises.promise(self.recorder, self.exporter, self._load_for(request), request, show)
 
     def _answer(self, request: Issued, show: Sequence[str]) -> Stream:
         if request.nonce is None:
@@ -272,29 +257,12 @@ class Node:
         made = make_request(loaded.engine, asked_by(request.request), issued=request)
         if (intent := request.intent) is None:
             return self._start(loaded, made, show)
-        return self._start(loaded, made, (), lambda fields: self._resume(request, intent, fields))
-
-    def _resume(self, request: Issued, intent: IntentName, fields: dict[str, Any]) -> Begun:
-        begun = self.recorder.resume(intent, request.envelope)
-        fields["time/started"] = begun.private.intent["time/started"]
-        if canonical(fields) != canonical(begun.private.intent):
-            begun.hold.release()
-            raise UsageError(
-                "model, engine or numerics are no longer those of the signed intent", "ask for a new request"
-            )
-        return begun
+        return self._start(loaded, made, (), lambda fields: promises.resume(self.recorder, request, intent, fields))
 
     def _load_for(self, request: Issued) -> Loaded:
-        size = request.request.context_size
-        if size > max(self._context_size or 0, MAX_ASKED_CONTEXT):  # memory is the owner's to give
-            hint = f"allow it with --context {size}"
-            raise UsageError(f"the request wants a context of {size:,} tokens", hint)
+        promises.check_affordable(request, self._context_size)
         loaded = self.load(request.request.model, request.request.context_size)
-        wanted = (request.request.model, request.request.context_size)
-        if (loaded.model["blake3"], loaded.engine.context_size) != wanted:
-            raise UsageError(
-                "the request is for another model or context size than this engine has", "use another engine"
-            )
+        promises.check_fits(request, loaded)
         return loaded
 
     # --- running ------------------------------------------------------------------------------------------------------
@@ -305,24 +273,13 @@ class Node:
         cut_off_by = "error"
         try:
             answer = Generation(loaded.engine, request)
-            yield from self._generate(loaded.engine, request, answer)
+            yield from write(loaded.engine, request, answer)
         except (GeneratorExit, KeyboardInterrupt):
             cut_off_by = "cancelled"
             raise
         finally:
             output = answer.output if answer else Output(request.max_tokens, ())
             stream.answer = self._record(begun, request, output, output.finish or cut_off_by, loaded)
-
-    @staticmethod
-    def _generate(engine: Engine, request: Request, answer: Generation) -> Iterator[str]:
-        engine.reset()
-        token = answer.draw(engine.advance(request.prompt_tokens))
-        while True:
-            if text := answer.output.fresh():
-                yield text
-            if answer.output.finish is not None:
-                return
-            token = answer.draw(engine.advance([token]))
 
     def _record(self, begun: Begun, request: Request, output: Output, finish: str, loaded: Loaded) -> Answer:
         result = finished(request, output, finish)

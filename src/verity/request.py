@@ -12,6 +12,7 @@ from verity.engines.engine import Engine
 from verity.engines.grammar import Grammar
 from verity.engines.numerics import Numerics
 from verity.engines.output import MAX_STOP_BYTES, MAX_STOPS
+from verity.engines.tool_calls import check_tools
 from verity.errors import ContextOverflow, UsageError
 from verity.sampling.noise import derive_seed, read_nonce
 from verity.sampling.parameters import SamplingParameters
@@ -74,7 +75,7 @@ def check_asked(
     sampling: Mapping[str, Any],
     **more: Any,
 ) -> Asked:
-    """Check what a caller asks for; ``more`` are the other members of Asked. Raises UsageError."""
+    """Check what a caller asks for; ``more`` are the other members of Asked. Raises UsageError, FormatError."""
     messages, parameters = _messages(prompt, system), _parameters(sampling)
     if max_tokens is not None and (type(max_tokens) is not int or max_tokens < 1):
         raise UsageError("max_tokens must be a whole number, at least 1", "leave it out for the default")
@@ -84,6 +85,7 @@ def check_asked(
         raise UsageError(f"a stop string has 1 to {MAX_STOP_BYTES} bytes", "leave empty ones out")
     if more.get("raw") and [m.role for m in messages] != ["user"]:
         raise UsageError("a raw prompt is one message of the user", "leave `raw` out for a conversation")
+    check_tools(more.get("tools", ()), messages)
     return Asked(messages=messages, parameters=parameters, max_tokens=max_tokens, stops=list(stops), **more)
 
 

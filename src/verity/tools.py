@@ -13,14 +13,11 @@ from typing import Any
 import msgspec
 
 from verity.engines.grammar import Grammar, json_schema, lark
-from verity.engines.tool_calls import BEGIN, END, MAX_CALLS, spell_call
+from verity.engines.tool_calls import BEGIN, END, MAX_CALLS, MAX_TOOL_BYTES, MAX_TOOLS, spell_call
 from verity.errors import FormatError, UsageError
 from verity.statements.receipt import Message, ToolCall
 from verity.statements.strict import load
 
-MAX_TOOLS = 128
-MAX_TOOL = 1 << 16
-"""Bytes of one tool's text."""
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 _NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
@@ -114,7 +111,7 @@ def _read(tools: Sequence[str]) -> list[_Function]:
     functions = []
     for text in tools:
         try:
-            tool = load(text.encode("utf-8"), _Tool, limit=MAX_TOOL, what="tool")
+            tool = load(text.encode("utf-8"), _Tool, limit=MAX_TOOL_BYTES, what="tool")
         except (FormatError, UnicodeEncodeError) as error:
             raise UsageError(f"a tool cannot be read: {error}", "see docs/typed-output.md for the form") from error
         function = tool.function

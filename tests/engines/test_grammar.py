@@ -111,9 +111,22 @@ def test_what_cannot_be_enforced_is_refused(schema: str) -> None:
 
 
 def test_many_references_to_one_part_are_followed_once() -> None:
-    defs: dict[str, Any] = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 8} for n in range(30)}
+    defs: dict[str, Any] = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 8} for n in range(20)}
     with pytest.raises(UsageError, match="does not define"):
         json_schema({"$ref": "#/$defs/d0", "$defs": defs})
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["from the first", "from the last"])
+def test_a_chain_of_references_has_a_bound(order: int) -> None:
+    def chain(length: int) -> dict[str, Any]:
+        defs = [(f"d{n}", {"$ref": f"#/$defs/d{n + 1}"}) for n in range(1, length)]
+        defs.append((f"d{length}", {"type": "string"}))
+        return {"$defs": dict(defs[::order]), "$ref": "#/$defs/d1"}
+
+    assert json_schema(chain(24)).kind == "json_schema"
+    for length in (25, 1500):
+        with pytest.raises(UsageError, match="more than 24 references"):
+            json_schema(chain(length))
 
 
 @given(st.recursive(VALUES, lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(KEYWORDS), inner)))

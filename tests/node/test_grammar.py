@@ -11,11 +11,10 @@ import pytest
 from in_process import REPLY, in_process
 
 import verity
-from verity import tools
 from verity.engines import grammar as grammars
 from verity.engines.grammar import Grammar, json_schema
 from verity.engines.scripted import ScriptedEngine
-from verity.engines.tool_calls import parse_calls, spell_call
+from verity.engines.tool_calls import MAX_TOOL_BYTES, parse_calls, spell_call
 from verity.errors import UsageError
 from verity.node import Node
 from verity.statements.receipt import Message, ToolCall
@@ -142,7 +141,7 @@ def test_tools_that_are_refused() -> None:
     assert grammar_for([], "auto") is grammar_for([WEATHER], "none") is None
     for texts, choice in (
         (["{}"], "auto"), ([WEATHER, WEATHER], "auto"), ([WEATHER], "other"), ([WEATHER] * 129, "auto"),
-        (['{"type": "function", "function": {"name": "a b"}}'], "auto"), (["x" * (tools.MAX_TOOL + 1)], "auto"),
+        (['{"type": "function", "function": {"name": "a b"}}'], "auto"), (["x" * (MAX_TOOL_BYTES + 1)], "auto"),
         (['{"type": "function", "function": {"name": "a", "parameters": {"type": "string"}}}'], "auto"),
         (['{"type": "function", "function": {"name": "a", "parameters": {"type": "object", "not": {}}}}'], "auto"),
     ):  # fmt: skip

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from lora import lora
 
 import verity
 from verity.backup import restore
@@ -21,17 +22,25 @@ from verity.engines.scripted import ScriptedEngine
 from verity.exporter import NOTHING
 from verity.node import Node
 from verity.statements.bundle import Bundle
+from verity.statements.receipt import Choice
 from verity.store import bundles
+from verity.store.adapters import Adapters
+from verity.tools import Turn, fold, grammar_for
 
 Kind = Callable[[Node, Node, Path], dict[str, Any]]
 PROMPT = "Why is the sky blue?"
-KINDS: dict[str, Kind] = {}
+KINDS: dict[str, dict[str, Kind]] = {"v1": {}, "v2": {}}
 
 
-def kind(make: Kind) -> Kind:
+def kind(make: Kind, version: str = "v1") -> Kind:
     """A kind of bundle: what it returns are the bundle and, beside it, what a verifier holds."""
-    KINDS[make.__name__.strip("_").replace("_", "-")] = make
+    KINDS[version][make.__name__.strip("_").replace("_", "-")] = make
     return make
+
+
+def second(make: Kind) -> Kind:
+    """A kind that the first version did not have."""
+    return kind(make, "v2")
 
 
 @kind
@@ -133,6 +142,65 @@ def scripted(_device: Node, _verifier: Node, folder: Path) -> dict[str, Any]:
         return {"bundle": fake.ask(PROMPT).bundle}
 
 
+@second
+def typed(device: Node, _verifier: Node, _folder: Path) -> dict[str, Any]:
+    properties = {"name": {"type": "string", "maxLength": 12}, "age": {"type": "integer", "minimum": 0, "maximum": 120}}
+    schema = {"type": "object", "properties": properties, "required": ["name", "age"], "additionalProperties": False}
+    return {"bundle": device.ask("Invent a person.", returns=schema, max_tokens=40).bundle}
+
+
+@second
+def called(device: Node, _verifier: Node, _folder: Path) -> dict[str, Any]:
+    parameters = {"type": "object", "properties": {"town": {"enum": ["Oslo", "Rome"]}}, "required": ["town"]}
+    function = {"name": "weather", "description": "The weather in a town", "parameters": parameters}
+    tool = json.dumps({"type": "function", "function": function})
+    asked = fold([Turn(role="user", content="What is the weather in Rome?")], [tool])
+    answer = device.ask(asked, tools=[tool], grammar=grammar_for([tool], "required", parallel=False), max_tokens=60)
+    assert [call.name for call in answer.tool_calls] == ["weather"]
+    return {"bundle": answer.bundle}
+
+
+@second
+def raw(device: Node, _verifier: Node, _folder: Path) -> dict[str, Any]:
+    return {"bundle": device.ask("Once upon a time", raw=True, max_tokens=12).bundle, "prompt": "Once upon a time"}
+
+
+@second
+def turn(device: Node, _verifier: Node, _folder: Path) -> dict[str, Any]:
+    chat = device.conversation(system="Answer briefly.")
+    chat.ask("Name a river.", max_tokens=12)
+    return {"bundle": chat.ask("And a mountain?", max_tokens=12).bundle}
+
+
+@second
+def second_choice(device: Node, _verifier: Node, _folder: Path) -> dict[str, Any]:
+    from verity.generation import Generation, finished, write
+    from verity.request import check_asked, intent_fields, make_request
+
+    loaded = device.load()
+    asked = check_asked(PROMPT, sampling={}, max_tokens=12, choice=Choice(1, 2))
+    request = make_request(loaded.engine, asked, nonce=b"m" * 32)
+    begun = device.recorder.begin(intent_fields(request, loaded.engine, loaded.model, loaded.numerics))
+    answer = Generation(loaded.engine, request)
+    list(write(loaded.engine, request, answer))
+    result = finished(request, answer.output, str(answer.output.finish))
+    device.recorder.finish(begun, result.fields, result.tokens)
+    return {"bundle": device.exporter.bundle(begun.id), "nonce": (b"m" * 32).hex()}
+
+
+@second
+def adapted(device: Node, _verifier: Node, folder: Path) -> dict[str, Any]:
+    base = str(device.load().model["blake3"])
+    (folder / "style.gguf").write_bytes(lora(base))
+    Adapters(device.blobs).add(folder / "style.gguf", name="style")
+    return {"bundle": device.ask(PROMPT, adapters=[("style", 0.5)], max_tokens=12).bundle}
+
+
+@second
+def embedded(device: Node, _verifier: Node, _folder: Path) -> dict[str, Any]:
+    return {"bundle": device.embed(["a lake", "a lamp"]).bundle}
+
+
 def held(folder: Path, made: dict[str, Any]) -> dict[str, Any]:
     """What a verifier gives to ``verity.verify``: whoever issued the request is named in a policy."""
     options = {k: folder / v if k == "request" else v for k, v in made.items() if k != "issuer"}
@@ -157,6 +225,7 @@ def write(folder: Path, name: str, made: dict[str, Any], home: Path) -> dict[str
 
 def main() -> None:
     folder = Path(sys.argv[1])
+    kinds = KINDS[folder.name]
     folder.mkdir(parents=True)
     from verity.store.pull import pull
 
@@ -166,7 +235,7 @@ def main() -> None:
             pull("smollm2-135m-instruct", device.blobs)
             device.load()
             made = {}
-            for name, make in KINDS.items():
+            for name, make in kinds.items():
                 (homes / name).mkdir()
                 made[name] = write(folder, name, make(device, verifier, homes / name), device.home)
     (folder / "expected.json").write_text(json.dumps(made, indent=1) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from in_process import in_process
 import verity
 from verity.errors import FormatError, UsageError
 from verity.node import Node
+from verity.statements.bundle import Disclosure
 from verity.store import catalogue
+from verity.verify.origin import HANDLES, SETTLED_BY_REPLAY
 from verity.verify.policy import Policy, read_policy
 
 _TOML = "[]=\"trusdevicqmnohk.\n '#{}0123456789-"
@@ -53,6 +56,33 @@ def test_members_of_fields_can_be_pinned(scripted: Node) -> None:
     assert check(scripted, {"pin": {"context/size": 4097}}, "pinned").status == "failed"
     assert check(scripted, {"pin": {"context/colour": 1}}, "pinned").status == "failed"
     assert check(scripted, {"pin": {"colour": 1}}, "pinned").status == "not made"
+
+
+def test_a_policy_file_can_pin_all_that_decides_an_answer(scripted: Node, tmp_path: Path) -> None:
+    bundle = forge(scripted)
+    assert isinstance(bundle.disclosure, Disclosure)
+    said = {line.field: line.value for line in bundle.disclosure.intent}
+    assert said["grammar"] is None
+    handles = [name for name in said if name in HANDLES or name.startswith("inputs/")]
+    pins = {name: said[name] for name in handles if name not in SETTLED_BY_REPLAY}
+    pins |= {"context/size": said["context"]["size"], "template/clock": None}
+    lines = [f'"{name}" = {_toml(value)}' for name, value in pins.items()]
+    policy = tmp_path / "policy.toml"
+    for removed, status in (("", "passed"), ('"grammar"', "not made")):
+        kept = [line for line in lines if not removed or not line.startswith(removed)]
+        policy.write_text("\n".join(["[pin]", *kept]))
+        report = verity.verify(bundle, nonce=(b"f" * 32).hex(), policy=policy, home=scripted.home, replayer=in_process)
+        assert report.check("pinned").status == "passed"
+        assert report.check("seed-origin").status == status, report.check("seed-origin").sentence
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML has it: an empty table for null, inline tables."""
+    if value is None:
+        return "{}"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {_toml(member)}" for name, member in value.items()) + "}"
+    return json.dumps(value)
 
 
 def test_a_parameter_that_differs_by_a_hair_is_another(scripted: Node) -> None:

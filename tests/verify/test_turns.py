@@ -10,12 +10,16 @@ from typing import Any
 import pytest
 from forger import forge
 from in_process import REPLY
+from msgspec.structs import replace
 
 import verity
 from verity.exporter import NOTHING, Selection
 from verity.node import Node
-from verity.statements.bundle import Bundle
+from verity.statements.bundle import Bundle, Disclosure
+from verity.statements.commitments import digest_fields
+from verity.statements.dsse import seal
 from verity.statements.receipt import Message
+from verity.statements.strict import canonical
 from verity.verify.report import Check
 
 FIRST = [Message("user", "Why is the sky blue?")]
@@ -111,6 +115,26 @@ def test_a_turn_with_a_broken_signature_fails(scripted: Node, before: Bundle) ->
     first, second = (plain["receipt"][part]["signatures"][0] for part in ("intent", "result"))
     first["sig"], second["sig"] = second["sig"], first["sig"]
     assert check(turn(scripted, name_of(before)), json.dumps(plain).encode(), scripted).status == "failed"
+
+
+def another_intent(bundle: Bundle, node: Node, prompt: str) -> Bundle:
+    """The device signs a second intent to the same id, with another prompt, and shows it beside the first's result."""
+    disclosure = bundle.disclosure
+    assert isinstance(disclosure, Disclosure)
+    value = {"type": "text", "role": "user", "content": prompt}
+    lines = [replace(o, value=value) if o.field == "inputs/0000" else o for o in disclosure.intent]
+    statement = json.loads(bundle.receipt.intent.payload_bytes())
+    digest = digest_fields(bytes.fromhex(statement["predicate"]["id"]), lines)
+    statement["subject"][0]["digest"]["sha256"] = digest
+    receipt = replace(bundle.receipt, intent=seal(canonical(statement), node.key))
+    return replace(bundle, receipt=receipt, disclosure=replace(disclosure, intent=lines))
+
+
+def test_a_turn_with_another_intent_than_its_results_fails(scripted: Node, before: Bundle) -> None:
+    messages = [Message("user", "Why is the sky red?"), *SECOND[1:]]
+    shown = another_intent(before, scripted, messages[0].content)
+    found = check(turn(scripted, name_of(before), messages), shown, scripted)
+    assert (found.status, "another intent" in found.sentence) == ("failed", True), found.sentence
 
 
 @pytest.mark.parametrize("selection", [NOTHING, Selection(messages=(0,)), Selection(output=True)])

@@ -8,6 +8,8 @@ from verity.errors import FormatError, UsageError
 from verity.statements.strict import load
 
 MAX_SCHEMA = 1 << 16
+MAX_REFERENCES = 24
+"""That lead on from one to the next: each costs a verifier stack, and JSON's own depth is bounded already."""
 _HINT = "see docs/typed-output.md for what a schema may hold"
 _REFUSED = ("$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveAnchor", "$recursiveRef", "x-guidance")
 _BY_NAME = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
@@ -35,38 +37,44 @@ class _References:
     def __init__(self, root: dict[str, Any]) -> None:
         self._root = root
         self._open: list[str] = []
-        self._done: set[str] = set()
+        self._done: dict[str, int] = {}
 
-    def follow(self, node: Any, *, top: bool = False) -> None:
+    def follow(self, node: Any, *, top: bool = False) -> int:
+        """How many references ``node`` holds one inside the other."""
         if isinstance(node, list):
-            for item in node:
-                self.follow(item)
+            return max(map(self.follow, node), default=0)
         if not isinstance(node, dict):
-            return
+            return 0
+        deepest = 0
         for name, value in node.items():
             if name in _REFUSED or (name == "$id" and not top):
                 raise UsageError(f"the schema uses {name!r}, which is not supported", _HINT)
             if name == "$ref":
-                self._enter(value)
+                deepest = max(deepest, self._enter(value))
             elif name in _BY_NAME and isinstance(value, dict):
-                for part in value.values():
-                    self.follow(part)
+                deepest = max(deepest, *map(self.follow, value.values()), 0)
             elif name not in _VALUES:
-                self.follow(value)
+                deepest = max(deepest, self.follow(value))
+        return deepest
 
-    def _enter(self, ref: Any) -> None:
+    def _enter(self, ref: Any) -> int:
         if ref in self._open or ref == "#":
             raise UsageError(
                 f"the schema is recursive ({str(ref)[:100]}): an answer by it would have no bound",
                 "write out the levels that you need, one definition for each",
             )
         target = self._resolve(ref)
-        if ref in self._done:
-            return
-        self._open.append(ref)
-        self.follow(target)
-        self._open.pop()
-        self._done.add(ref)
+        if ref not in self._done:
+            self._open.append(ref)
+            self._check_depth(len(self._open))
+            self._done[ref] = 1 + self.follow(target)
+            self._open.pop()
+        self._check_depth(len(self._open) + self._done[ref])
+        return self._done[ref]
+
+    def _check_depth(self, references: int) -> None:
+        if references > MAX_REFERENCES:
+            raise UsageError(f"the schema has more than {MAX_REFERENCES} references one inside the other", _HINT)
 
     def _resolve(self, ref: Any) -> Any:
         if not isinstance(ref, str) or not ref.startswith("#/"):

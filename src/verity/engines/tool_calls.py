@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from verity.errors import FormatError
-from verity.statements.receipt import ToolCall
+from verity.statements.receipt import Message, ToolCall
 from verity.statements.strict import load
 
+MAX_TOOLS = 128
+MAX_TOOL_BYTES = 1 << 16
+"""How many tools are offered, and of one its text."""
 MAX_CALLS = 8
 BEGIN, END = "<tool_call>\n", "\n</tool_call>"
 _CALL = re.compile(re.escape(BEGIN) + r"(.*?)" + re.escape(END), re.DOTALL)
@@ -28,17 +32,37 @@ class _Written(msgspec.Struct, forbid_unknown_fields=True):
     arguments: dict[str, Any]
 
 
+class _AsWritten(msgspec.Struct):
+    arguments: msgspec.Raw
+
+
 def parse_calls(text: str) -> list[ToolCall]:
-    """The calls that an answer begins with and consists of; none when any part of it is something else."""
+    """The calls that an answer begins with and consists of; none when any part of it is something else.
+
+    Arguments are the very characters of the answer: JSON written anew would depend on who writes it.
+    """
     calls, at = [], 0
     while (match := _CALL.match(text, at)) is not None:
+        data = match[1].encode("utf-8", "surrogatepass")
         try:
-            written = load(match[1].encode("utf-8", "surrogatepass"), _Written, limit=_MAX_CALL, what="tool call")
+            written = load(data, _Written, limit=_MAX_CALL, what="tool call")
         except FormatError:
             return []
-        calls.append(ToolCall(name=written.name, arguments=json.dumps(written.arguments, ensure_ascii=False)))
+        arguments = bytes(msgspec.json.decode(data, type=_AsWritten).arguments).decode()
+        calls.append(ToolCall(name=written.name, arguments=arguments))
         at = match.end() + (text[match.end() : match.end() + 1] == "\n")
     return calls if at == len(text) and len(calls) <= MAX_CALLS else []
+
+
+def check_tools(tools: Sequence[str], messages: Sequence[Message]) -> None:
+    """That these may stand as the tools offered: the messages tell the model of each. Raises FormatError."""
+    if len(tools) > MAX_TOOLS or any(len(tool.encode("utf-8", "surrogatepass")) > MAX_TOOL_BYTES for tool in tools):
+        raise FormatError(f"at most {MAX_TOOLS} tools of at most {MAX_TOOL_BYTES:,} bytes are offered", "offer fewer")
+    for tool in tools:
+        if not tool or not any(tool in message.content for message in messages):
+            raise FormatError(
+                f"no message tells the model of the tool {tool[:80]!r}", "verity.tools.fold writes the messages"
+            )
 
 
 def spell_call(call: ToolCall) -> str:

@@ -10,6 +10,7 @@ import msgspec
 from verity.engines.grammar import Grammar
 from verity.engines.numerics import Numerics
 from verity.engines.output import MAX_STOP_BYTES, MAX_STOPS
+from verity.engines.tool_calls import check_tools
 from verity.errors import FormatError, UsageError
 from verity.sampling.parameters import SamplingParameters
 from verity.statements.adapters import AdapterUse, check_adapters
@@ -149,6 +150,12 @@ class Fields:
         """The grammar, if there is one; not compiled yet. Raises Withheld, FormatError."""
         return self.read("grammar", Grammar) if self.value("grammar") is not None else None
 
+    def tools(self) -> list[str]:
+        """The texts of the tools that were offered, of which the inputs tell. Raises Withheld, FormatError."""
+        tools = self.read("tools", list[str])
+        check_tools(tools, self.messages() if tools else [])
+        return tools
+
     def adapters(self) -> list[AdapterUse]:
         """The adapters that changed the model, in order. Raises Withheld, FormatError."""
         adapters = self.read("adapters", list[AdapterUse])
@@ -198,7 +205,7 @@ class Fields:
             tokens=tokens,
             pieces=pieces,
             grammar=self.grammar(),
-            tools=self.read("tools", list[str]),
+            tools=self.tools(),
             tool_calls=self.read("output/tool_calls", list[ToolCall]),
             text=self.read("output/text", str),
             finish=finish,

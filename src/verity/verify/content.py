@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from verity.engines.output import MAX_PIECE_BYTES
+from verity.engines.tool_calls import parse_calls
 from verity.errors import FormatError, ProofError
 from verity.log.tree import check_inclusion, hash_leaf, root_of
 from verity.statements.bundle import Bundle, Disclosure, TokenOpening
@@ -16,6 +17,7 @@ from verity.statements.receipt import (
     TABLES,
     Statement,
     Table,
+    ToolCall,
     input_field,
     table_of,
 )
@@ -152,6 +154,15 @@ def _summary(fields: Fields, opened: list[TokenOpening], whole: list[TokenOpenin
     return Check("disclosure", "passed", sentence + ".", {"withheld": withheld, "tokens_opened": len(opened)})
 
 
+def _other_calls(fields: Fields, text: str) -> bool:
+    """spec/grammar.md, Tools: whoever reads the calls alone must not be shown others. Raises FormatError."""
+    if "output/tool_calls" not in fields:
+        return False
+    calls = fields.read("output/tool_calls", list[ToolCall])
+    offered = fields.read("tools", list[str]) if "tools" in fields else calls
+    return calls != (parse_calls(text) if offered else [])
+
+
 def output(fields: Fields, tokens: list[TokenOpening] | None) -> Check:
     """Step 8. The text must be what the tokens' bytes say, but for what a stop string cut off."""
     text = fields.read("output/text", str)
@@ -163,6 +174,8 @@ def output(fields: Fields, tokens: list[TokenOpening] | None) -> Check:
         return Check("output", "failed", f"The answer is said to end by {finish!r}, which this version does not know.")
     count = len(tokens)
     said = {"tokens": count, "finish": finish}
+    if _other_calls(fields, text):
+        return Check("output", "failed", "The output's tool calls are not those in its text.", said)
     if finish == "stop":
         stops = [s.encode() for s in fields.stops()]
         ends = [at for s in stops if (at := spelled.find(s)) >= 0]

@@ -119,6 +119,8 @@ def request(fields: Fields, known: Issued | None, carried: Issued | None) -> Che
             return Check(name, "failed", f"The receipt has another {pin} than the request.", {"field": pin})
     if len(fields.inputs()) != len(known.request.messages):
         return Check(name, "failed", "The receipt has other messages beside those of the request.")
+    if fields.template() is None:
+        return Check(name, "failed", "The prompt was put to the model without its template.")
     if fields.member("template/clock") not in (None, known.request.clock):
         return Check(name, "failed", "The template was told another time than the request's.")
     sentence = f"The receipt answers the request of the issuer {known.issuer[:16]}…, in every field that it fixes."
@@ -158,7 +160,9 @@ def pinned(fields: Fields, policy: Policy) -> Check:
 
 
 def same(said: Any, wanted: Any) -> bool:
-    """Whether two values are equal as JSON, leaving out what is null."""
+    """Whether two values are equal as JSON, leaving out what is null. An empty table stands for null."""
+    if wanted == {} and said is None:
+        return True
     return canonical(_without_nulls(said)) == canonical(_without_nulls(wanted))
 
 

@@ -17,6 +17,7 @@
     [pin]                                   # disclosed fields, or members of fields, that must have exactly this value
     "sampling/temperature" = 0.8            # TOML has no null: leave out the members of a table that are null
     "context/size" = 4096
+    "grammar" = {}                          # null: no grammar
 
 A bundle's own key is never trusted for being in the bundle.
 """

@@ -142,9 +142,20 @@ def _replay(engine: Engine, claim: Claim, progress: Callable[[int, int], None] |
             constraint.push(token)
         if progress is not None and position % 16 == 15:
             progress(position + 1, len(claim.tokens))
-    return _ending_differs(output, claim) or Outcome(
-        True, f"All {len(claim.tokens)} tokens came out again, bit for bit.", {"tokens": len(claim.tokens)}
-    )
+    return _ending_differs(output, claim) or _matches(claim)
+
+
+def _matches(claim: Claim) -> Outcome:
+    """A grammar can leave the model a single answer: whoever reads the sentence alone must learn that there was one."""
+    conditions = {
+        "grammar": "the answer was held to a grammar" if claim.grammar is not None else "",
+        "adapters": "the model was changed by adapters" if claim.adapters else "",
+        "raw": "the prompt was put to the model without its template" if claim.template is None else "",
+    }
+    under = {name: said for name, said in conditions.items() if said}
+    aside = f" ({'; '.join(under.values())})" if under else ""
+    sentence = f"All {len(claim.tokens)} tokens came out again, bit for bit{aside}."
+    return Outcome(True, sentence, {"tokens": len(claim.tokens), "under": list(under)})
 
 
 def _prompt_differs(engine: Engine, claim: Claim) -> Outcome | None:

@@ -7,7 +7,7 @@ from typing import Any
 from verity.errors import FormatError, SignatureError
 from verity.statements.bundle import Bundle
 from verity.statements.receipt import INTENT, RESULT, Message, PreviousTurn, read_statement, statement_digest
-from verity.verify import content
+from verity.verify import content, logged
 from verity.verify.claims import Fields
 from verity.verify.report import Check
 
@@ -17,7 +17,7 @@ NAME = "previous-turn"
 def previous_turn(fields: Fields, previous: Bundle | None, device: str) -> Check:
     """Step 13. The receipt names the result of ``previous``, and its inputs begin with that turn's inputs and output.
 
-    Whether ``previous`` may be believed at all is for a verification of its own. Raises Withheld, FormatError.
+    Whether ``previous`` may be believed at all is for a verification of its own. Raises Withheld, VerityError.
     """
     if previous is None:
         return Check(NAME, "not made", "No turn before was given to compare with.")
@@ -34,7 +34,9 @@ def previous_turn(fields: Fields, previous: Bundle | None, device: str) -> Check
         return Check(
             NAME, "not made", "The turn before is by another device: whether it belongs here is not shown.", named
         )
-    opened = content.open_fields(previous, intent, read_statement(payload, RESULT))
+    result = read_statement(payload, RESULT)
+    logged.intent_before_result(previous, intent, result)  # or the device could show another intent to that result
+    opened = content.open_fields(previous, intent, result)
     if opened.check.status != "passed":
         return Check(NAME, opened.check.status, f"Of the turn before: {opened.check.sentence}", named)
     return _goes_on(fields, opened.fields, named)
