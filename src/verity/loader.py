@@ -47,8 +47,10 @@ class Loader:
         progress: Progress | None = None,
         *,
         context_size: int | None = None,
+        fetches: bool = True,
         **options: Any,
     ) -> None:
+        self._fetches = fetches
         self._blobs = blobs
         self._numerics = numerics
         self._recorder = recorder
@@ -121,7 +123,8 @@ class Loader:
         self._held = None
 
     def find(self, model: str) -> dict[str, Any]:
-        """Field ``model`` for this name or digest; the default model is pulled if it is not here.
+        """Field ``model`` for this name or digest; the default model is pulled if it is not here, unless the loader
+        was made with ``fetches`` false.
 
         Raises ModelNotFound, FetchError.
         """
@@ -131,7 +134,7 @@ class Loader:
             name, found = self._blobs.resolve(model)
         except ModelNotFound:
             known = catalogue.find(model)
-            if known is None or known.name != catalogue.DEFAULT:
+            if known is None or known.name != catalogue.DEFAULT or not self._fetches:
                 raise
             found = pull(known.name, self._blobs, progress=self._progress)
             name = found.name

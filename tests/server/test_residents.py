@@ -10,10 +10,11 @@ import pytest
 from gguf import tiny
 
 import verity
-from verity.errors import Busy, UsageError
+from verity.errors import Busy, FetchError, ModelNotFound, UsageError
 from verity.server.answering import Asking
 from verity.server.serving import Serving, Settings
 from verity.statements.receipt import Message
+from verity.store import catalogue
 from verity.store.pull import pull
 
 pytestmark = pytest.mark.model
@@ -96,3 +97,25 @@ def test_one_that_is_too_large_is_refused(home: Path, models: dict[str, str], bo
         assert serving._admitted == 0
 
     run(home, bound, work)
+
+
+def test_a_caller_makes_it_fetch_nothing_and_its_owner_does(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pulled: list[str] = []
+
+    def pulls(name: str, *_: object, **__: object) -> None:
+        pulled.append(name)
+        raise FetchError("there is no network")
+
+    monkeypatch.setattr("verity.loader.pull", pulls)
+
+    async def work(serving: Serving) -> None:
+        with pytest.raises(ModelNotFound):
+            await serving.answer(asking(catalogue.DEFAULT))
+        with pytest.raises(ModelNotFound):
+            await serving.embed(catalogue.DEFAULT, ["?"])
+        assert pulled == []
+        with pytest.raises(FetchError):
+            await serving.preload(catalogue.DEFAULT)
+        assert pulled == [catalogue.DEFAULT]
+
+    run(home, ONE, work)

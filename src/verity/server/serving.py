@@ -92,8 +92,18 @@ class Serving:
         options = {"threads": self._settings.threads, "sequences": sequences or self._settings.parallel}
         size = context_size or self._settings.context_size
         return Loader(
-            node.blobs, node.numerics, node.recorder, self._engine, self._progress, context_size=size, **options
+            node.blobs,
+            node.numerics,
+            node.recorder,
+            self._engine,
+            self._progress,
+            context_size=size,
+            fetches=False,
+            **options,
         )
+
+    def _owners_loader(self, node: Node) -> Loader:
+        return Loader(node.blobs, node.numerics, node.recorder, self._engine, self._progress)
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -103,7 +113,9 @@ class Serving:
         await self.desk.run(lambda node: node.recorder.close_orphans())
 
     async def preload(self, model: str) -> None:
-        """Have a model in memory before the first caller asks. Raises as ``answer`` does."""
+        """Have a model in memory before the first caller asks. Raises as ``answer`` does, and FetchError: the default
+        model is pulled for its owner, and for no caller."""
+        await self.desk.run(lambda node: self._owners_loader(node).find(model))
         self.worker.give_back(await asyncio.wrap_future(self.worker.lease(model)))
 
     async def stop(self, grace_s: float) -> None:
