@@ -105,7 +105,10 @@ class Fields:
 
     def messages(self) -> list[Message]:
         """The inputs in order; all must be text here. Raises FormatError."""
-        messages = [self.read(input_field(i), Message) for i in range(len(self.inputs()))]
+        fields = [input_field(i) for i in range(len(self.inputs()))]
+        messages = [self.read(field, Message) for field in fields]
+        if any("type" not in self.value(field) for field in fields):
+            raise FormatError("this receipt has an input without its type")
         if any(m.type != "text" for m in messages):
             raise FormatError("this receipt has inputs that are not text, which this version cannot replay")
         if any(m.role not in ROLES for m in messages):
