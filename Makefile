@@ -19,7 +19,7 @@ MODEL := $(CHECKOUT_HOME)/.model-pulled
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-slow lint bench fuzz setup lock clean help
+.PHONY: demo packages test test-slow lint bench fuzz setup lock clean help
 
 help:
 	@echo "make demo    ask the local model, get a receipt, verify it by replay"
@@ -33,7 +33,11 @@ help:
 demo: $(READY)
 	@VERITY_HOME="$${VERITY_HOME:-$(CHECKOUT_HOME)}" $(BIN)/python examples/demo.py
 
-test: lint $(MODEL)
+# What tests of other people's clients need from the system. Without it they are skipped, by name.
+packages:
+	@sh tests/install-packages.sh
+
+test: packages lint $(MODEL)
 	@VERITY_MODEL="$${VERITY_MODEL:-$$(cat $(MODEL))}" $(BIN)/python -m pytest -m "not slow"
 	@VERITY_MODEL="$${VERITY_MODEL:-$$(cat $(MODEL))}" $(BIN)/python -m pytest -m slow --budget-s $(VERITY_TEST_BUDGET_S)
 

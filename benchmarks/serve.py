@@ -5,7 +5,8 @@
 ``verity serve`` and the peer (xllamacpp, llama.cpp's own server) answer the same requests over HTTP with the same
 model, threads and number of answers at once. Speeds of the two are compared in alternating rounds, because machines are
 noisy; ``peer_ratio`` is the median over the rounds. ``batch_gain`` is tokens a second at 8 at once over one at a time,
-in alternating rounds too. With --json the last line is one JSON object.
+in alternating rounds too, and ``raw_batch_gain`` what the engine alone gains in the same rounds, which depends on the
+processor. With --json the last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,10 @@ from typing import Any
 import verity
 from load import Load, load
 from verity.cli.terminal import ProgressBars
+from verity.engines.engine import Part
 from verity.engines.library import default_threads
+from verity.engines.llama import LlamaEngine
+from verity.engines.numerics import probe_tokens
 from verity.store.blobs import Blobs
 from verity.store.catalogue import DEFAULT
 from verity.store.database import Database
@@ -34,7 +39,8 @@ from verity.store.pull import pull
 
 CONTEXT = 512
 PARALLEL = 8
-GAIN_TOKENS = 64
+GAIN_TOKENS = 32
+RAW_STEPS = 24
 
 
 def main() -> None:
@@ -66,7 +72,7 @@ def measure(home: Path, options: argparse.Namespace, bars: ProgressBars) -> dict
     with serving(home, options.threads) as (url, process):
         load(url, PARALLEL, at_once=PARALLEL, tokens=options.tokens)
         figures = compare(url, model, options, bars)
-        figures["batch_gain"] = batch_gain(url, options, bars)
+        figures |= batch_gain(url, model, options, bars)
         main_load, memory = flat(url, process, options, bars)
     figures |= {
         "requests": options.requests,
@@ -141,14 +147,29 @@ def compare(url: str, model: Path, options: argparse.Namespace, bars: ProgressBa
     }
 
 
-def batch_gain(url: str, options: argparse.Namespace, bars: ProgressBars) -> float:
-    gains = []
+def batch_gain(url: str, model: Path, options: argparse.Namespace, bars: ProgressBars) -> dict[str, float]:
+    """Of the server, and of the engine alone: the most that any server could gain on this processor."""
+    gains, raw = [], []
+    engine = LlamaEngine(model, context_size=CONTEXT, threads=options.threads, sequences=PARALLEL)
     for number in range(options.rounds):
         bars(number, options.rounds, "one at a time, and eight")
-        settings: Any = {"tokens": GAIN_TOKENS, "first": 200_000 + 10 * number}
-        one = load(url, 2, at_once=1, **settings).tokens_per_s
-        gains.append(load(url, 8, at_once=8, **settings).tokens_per_s / one)
-    return round(statistics.median(gains), 2)
+        settings: Any = {"tokens": GAIN_TOKENS, "first": 200_000 + 100 * number}
+        one = load(url, 6, at_once=1, **settings).tokens_per_s
+        gains.append(load(url, 4 * PARALLEL, at_once=PARALLEL, **settings).tokens_per_s / one)
+        raw.append(raw_tokens_per_s(engine, PARALLEL) / raw_tokens_per_s(engine, 1))
+    engine.close()
+    return {"batch_gain": round(statistics.median(gains), 2), "raw_batch_gain": round(statistics.median(raw), 2)}
+
+
+def raw_tokens_per_s(engine: LlamaEngine, sequences: int) -> float:
+    """Tokens a second in steps of one token for each of so many sequences, after a prompt; nothing is drawn."""
+    engine.reset()
+    for sequence in range(sequences):
+        engine.step([Part(sequence, probe_tokens(96, engine.vocabulary))])
+    started = time.perf_counter()
+    for step in range(RAW_STEPS):
+        engine.step([Part(sequence, [1000 + step]) for sequence in range(sequences)])
+    return RAW_STEPS * sequences / (time.perf_counter() - started)
 
 
 def flat(

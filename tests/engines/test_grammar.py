@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verity.engines.grammar import MAX_SOURCE, Grammar, compiler, json_schema, lark
+from verity.engines.grammar import MAX_SOURCE, Grammar, _Spelled, compiler, json_schema, lark
 from verity.engines.scripted import END, ScriptedEngine
 from verity.engines.tool_calls import parse_calls
 from verity.errors import UsageError
@@ -143,3 +144,47 @@ def test_any_lark_is_compiled_or_refused(source: str) -> None:
         assert lark(f"start: {source}").kind == "lark"
     except UsageError:
         return
+
+
+class _FewPieces:
+    """A vocabulary of some letters and pairs of them, and one byte that no token has."""
+
+    pieces = (b"", b"a", b"b", b"ab", b"ba", b"aab", b"abba")
+    vocabulary = len(pieces)
+
+    def piece(self, token: int) -> bytes:
+        return self.pieces[token]
+
+    def is_end(self, token: int) -> bool:
+        return token == 0
+
+
+@given(st.lists(st.text("abc", min_size=60, max_size=150), min_size=1, max_size=4), st.randoms(use_true_random=False))
+def test_a_forced_text_is_spelled_the_same_however_it_is_reached(texts: list[str], draw: random.Random) -> None:
+    spelled, left = _Spelled(_FewPieces(), [0]), [text.encode() for text in texts]
+    while left:  # several answers in turn, each by one token a time
+        at = draw.randrange(len(left))
+        found = spelled(left[at])
+        assert found == _Spelled(_FewPieces(), [0])(left[at])
+        skipped = left[at].lstrip(b"c")
+        left[at] = skipped[len(spelled.tokens[found[0]]) :] if found else b""
+        left = [text for text in left if text]
+    assert len(spelled._ahead) <= 16
+
+
+def test_a_long_forced_text_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = _Spelled._read
+    sizes: list[int] = []
+
+    def counted(self: _Spelled, text: bytes) -> list[int]:
+        sizes.append(len(text))
+        return read(self, text)
+
+    monkeypatch.setattr(_Spelled, "_read", counted)
+    engine = ScriptedEngine()
+    constraint = engine.constrain(json_schema({"const": "x" * 5000}))
+    for token in b'"' + b"x" * 200:
+        assert np.isfinite(constraint.apply(np.zeros(engine.vocabulary, dtype=np.float32))[token])
+        constraint.push(token)
+    assert max(sizes) >= 5000
+    assert sum(sizes) <= 3 * max(sizes)

@@ -227,11 +227,13 @@ def test_the_choice_of_tools(app: FastAPI, service: FakeService) -> None:
 @pytest.mark.parametrize(
     ("members", "param"),
     [
-        ({"logit_bias": {"50256": -100}}, "body"),
+        ({"logit_bias": {"50256": -100}}, "logit_bias"),
         ({"n": 17}, "n"),
         ({"n": 0}, "n"),
         ({"n": True}, "n"),
         ({"temperature": "hot"}, "temperature"),
+        ({"temperature": 99}, "temperature"),
+        ({"top_p": 0}, "top_p"),
         ({"top_logprobs": 2}, "body"),
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
         ({"stream_options": {"include_usage": True}}, "body"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -157,6 +158,36 @@ def test_a_body_that_never_ends(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -
             return (await client.post(CHAT, content=pieces(), headers=headers)).status_code
 
     assert asyncio.run(calling()) == 408
+
+
+def test_bodies_are_counted_together(service: FakeService, owner_key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "MAX_HELD", 1000)
+    traffic = Traffic()
+    app = make_app(service, Rules(Keys(owner_key)), traffic)
+    body = json.dumps(chat("x" * 500)).encode()
+
+    async def calling() -> list[int]:
+        half, go_on = asyncio.Event(), asyncio.Event()
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield body[:-1]
+            half.set()
+            await go_on.wait()
+            yield body[-1:]
+
+        async def asks(content: Any) -> int:
+            headers = {"Content-Type": "application/json"}
+            return (await client.post(CHAT, content=content, headers=headers)).status_code
+
+        async with connected(app) as client:
+            first = asyncio.ensure_future(asks(pieces()))
+            await half.wait()
+            statuses = [await asks(body)]
+            go_on.set()
+            return [*statuses, await first, await asks(body)]
+
+    assert asyncio.run(calling()) == [429, 200, 200]
+    assert traffic.held == 0
 
 
 def test_a_server_that_is_shutting_down(service: FakeService, owner_key: str) -> None:

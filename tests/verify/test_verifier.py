@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,24 @@ def test_the_seed_origin_needs_nonce_and_request(bundle: Bundle, scripted: Node,
     assert verify(bundle, scripted, nonce=nonce, policy=policy, **made).check("seed-origin").status == "passed"
     ground = verity.Policy(pin=pins | {"sampling/temperature": 0.90001})
     assert "pinned" in [c.name for c in verify(bundle, scripted, nonce=nonce, policy=ground).failed]
+
+
+def test_pins_in_a_file_suffice_for_the_seed_origin(bundle: Bundle, scripted: Node, tmp_path: Path) -> None:
+    made: Any = {"replay": True, "replayer": in_process, "nonce": (b"n" * 32).hex()}
+    loose = verify(bundle, scripted, **made).check("seed-origin").evidence["not_pinned"]
+    pins = {x.field: x.value for x in bundle.disclosure.intent if x.field in loose}  # type: ignore[union-attr]
+    assert pins["grammar"] is None
+    lines = [f'"{field}" = {_toml(value)}' for field, value in pins.items()]
+    file = tmp_path / "policy.toml"
+    file.write_text("\n".join(["[pin]", *lines]) + "\n")
+    assert verify(bundle, scripted, policy=file, **made).check("seed-origin").status == "passed"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict) or value is None:
+        members = [f"{name} = {_toml(member)}" for name, member in (value or {}).items() if member is not None]
+        return "{" + ", ".join(members) + "}"
+    return json.dumps(value)
 
 
 def test_a_policy_file(bundle: Bundle, scripted: Node, tmp_path: Path) -> None:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 COMPILER = "llguidance"
 MAX_SOURCE = 1 << 16
 """Bytes of a grammar's text: a verifier compiles strangers'."""
+_LONG = 64
+_REMEMBERED = 16
+"""Tokens of a forced text that is worth remembering, and how many of them are."""
 _COMPACT: dict[str, Any] = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
@@ -119,10 +122,22 @@ class _Spelled:
         self.eos_token_id = ends[0]
         self._known = {piece: token for token, piece in reversed(list(enumerate(pieces))) if piece}
         self._longest = max(map(len, self._known))
+        self._ahead: dict[bytes, list[int]] = {}
 
     def __call__(self, text: bytes) -> list[int]:
         """The longest pieces from the left. Where a grammar forces bytes, a mask allows just these tokens: the rule is
-        part of what a replay repeats (spec/grammar.md)."""
+        part of what a replay repeats (spec/grammar.md).
+
+        What follows the first piece has the same pieces, and is asked for next: a long text is read once.
+        """
+        found = self._ahead.pop(text, None) or self._read(text)
+        if len(found) >= _LONG and text.startswith(first := self.tokens[found[0]]):
+            if len(self._ahead) >= _REMEMBERED:
+                self._ahead.pop(next(iter(self._ahead)))
+            self._ahead[text[len(first) :]] = found[1:]
+        return found
+
+    def _read(self, text: bytes) -> list[int]:
         found, at = [], 0
         while at < len(text):
             lengths = range(min(self._longest, len(text) - at), 0, -1)

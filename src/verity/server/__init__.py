@@ -1,7 +1,7 @@
 """HTTP: the API that programs for OpenAI's models speak, answered by this device, every answer with its receipt.
 
     listening.py  from the first request to the last: socket, TLS, signals, shutdown
-    app.py        the HTTP layer, put together
+    patience.py   how long a connection may hold its place  app.py       the HTTP layer, put together
     traffic.py    requests under way: counted, logged        gate.py     who may come in: host, origin, key, size
     routes.py     one function per address                   sending.py  whole or as events, while somebody waits
     wire.py       what is asked, as it comes                 asked.py    … and as Verity answers it

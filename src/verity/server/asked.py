@@ -9,6 +9,7 @@ import secrets
 from typing import Any, Literal
 
 from verity.engines.grammar import Grammar, json_schema
+from verity.sampling.parameters import SamplingParameters
 from verity.server.answering import Asking
 from verity.server.failures import Failure, blaming
 from verity.server.wire import ChatRequest, CompletionRequest, ScaledAdapter, Tool, WireMessage
@@ -63,10 +64,13 @@ def seed_nonce(seed: int) -> bytes:
 def _common(request: ChatRequest | CompletionRequest, nonce: str | None) -> dict[str, Any]:
     several = isinstance(request, CompletionRequest) and len(request.prompts) > 1
     value, chosen_by = _nonce(nonce, request.seed, several or (request.n or 1) > 1)
-    sampling = {name: getattr(request, name) for name in _SAMPLING}
+    sampling = {name: getattr(request, name) for name in _SAMPLING if getattr(request, name) is not None}
+    for name, number in sampling.items():
+        with blaming(name):
+            SamplingParameters(**{name: number})
     return {
         "model": request.model,
-        "sampling": {name: number for name, number in sampling.items() if number is not None},
+        "sampling": sampling,
         "max_tokens": request.max_tokens,
         "stops": [request.stop] if isinstance(request.stop, str) else request.stop or [],
         "seed": request.seed if nonce is None else None,

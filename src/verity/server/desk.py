@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from verity.errors import Busy
 from verity.node import Node
 
 _T = TypeVar("_T")
@@ -22,13 +23,17 @@ class Desk:
         self._open_node = open_node
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="verity-desk")
         self._node: Node | None = None
+        self._closed = False
 
     async def run(self, function: Callable[[Node], _T]) -> _T:
-        """What ``function`` returns or raises."""
+        """What ``function`` returns or raises. Raises Busy once the desk is closed."""
+        if self._closed:
+            raise Busy("the server is shutting down", "try again later", 5.0)
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._call, function)
 
     async def close(self) -> None:
         """Close the device when everything that was asked for is done."""
+        self._closed = True
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown()
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 from verity import embedder
 from verity.embedder import EmbeddingRequest
 from verity.engines.pooling import Vector, encode_vector
 from verity.engines.pooling import embed as pool
+from verity.errors import Busy, TimedOut
 from verity.loader import Loaded
+from verity.node import Node
 from verity.recorder import embedding_ending
 from verity.server.answering import Embedded
 from verity.server.desk import Desk
@@ -17,10 +22,27 @@ from verity.server.worker import Worker
 from verity.statements.receipt import EMBEDDING
 
 
-async def embed(worker: Worker, desk: Desk, model: str, texts: Sequence[str]) -> Embedded:
-    """Vectors of ``texts``, one receipt for all.
+class Limits(NamedTuple):
+    """``gone`` tells whether nobody waits any more; ``deadline`` is in the seconds of ``time.monotonic``."""
 
-    Raises UsageError, ContextOverflow, ModelNotFound, Busy, EngineError.
+    gone: Callable[[], bool]
+    deadline: float
+
+    def check(self) -> None:
+        """Raises Busy, TimedOut."""
+        if self.gone():
+            raise Busy("the server is shutting down", "try again later", 5.0)
+        if time.monotonic() > self.deadline:
+            raise TimedOut("the embedding took longer than it may", "embed fewer texts at once")
+
+
+async def embed(
+    worker: Worker, desk: Desk, turn: asyncio.Lock, model: str, texts: Sequence[str], limits: Limits
+) -> Embedded:
+    """Vectors of ``texts``, one receipt for all. ``turn`` is one for all embeddings: between two steps of the answers
+    one text is computed, whoever asks.
+
+    Raises UsageError, ContextOverflow, ModelNotFound, Busy, TimedOut, EngineError.
     """
     lease = await asyncio.wrap_future(worker.lease(model))
     try:
@@ -31,9 +53,14 @@ async def embed(worker: Worker, desk: Desk, model: str, texts: Sequence[str]) ->
         vectors: list[Vector] = []
         finish = "error"
         try:
-            for tokens in request.prompt_tokens:  # one at a time: answers go on in between
-                vectors += await asyncio.wrap_future(worker.call(lambda _, t=tokens: _vector(loaded, request, t)))  # type: ignore[misc]
+            for tokens in request.prompt_tokens:
+                async with turn:
+                    limits.check()
+                    vectors += await asyncio.wrap_future(worker.call(partial(_vector, loaded, request, tokens)))
             finish = "end"
+        except (Busy, TimedOut):
+            finish = "cancelled"
+            raise
         finally:
             ending = embedding_ending(finish, [encode_vector(v) for v in vectors])
             await desk.run(lambda node: node.recorder.finish(begun, ending, []))
@@ -42,5 +69,5 @@ async def embed(worker: Worker, desk: Desk, model: str, texts: Sequence[str]) ->
     return Embedded([v.tolist() for v in vectors], begun.id, sum(map(len, request.prompt_tokens)))
 
 
-def _vector(loaded: Loaded, request: EmbeddingRequest, tokens: Sequence[int]) -> list[Vector]:
+def _vector(loaded: Loaded, request: EmbeddingRequest, tokens: Sequence[int], _: Node) -> list[Vector]:
     return [pool(loaded.engine.hidden(tokens), request.pooling, request.normalisation)]

@@ -125,8 +125,9 @@ async def on_invalid(_: Request, error: Exception) -> JSONResponse:
     """For a body or parameter of another form: 400, the place and the rule, not the value."""
     assert isinstance(error, RequestValidationError)
     errors = error.errors()
-    param = _param(errors[0].get("loc", ()))
-    if errors[0]["type"] == "extra_forbidden":
+    first = max(errors, key=lambda e: len(e.get("loc", ())))  # of several forms, the one that fitted furthest
+    param = _param(first.get("loc", ()))
+    if first["type"] == "extra_forbidden":
         reason = f"there is no parameter {param!r}"
     else:  # of a member that may have one of several forms, each says why it is not
         reasons = dict.fromkeys(str(e["msg"]) for e in errors if _param(e.get("loc", ())) == param)

@@ -5,7 +5,7 @@
 3. origin  a web page (a request with an Origin) is one that the owner allowed
 4. key     the API key or the owner's key, where one is set; /health needs none
 5. form    what is posted is JSON: other forms a web page could send unasked
-6. size    a body ends within its limit and its time; it is counted as it comes
+6. size    a body ends within its limit and its time; it is counted as it comes, with those of all other requests
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from verity.statements.bundle import MAX_BUNDLE_BYTES
 
 MAX_BODY = 4 << 20
 MAX_VERIFY_BODY = MAX_BUNDLE_BYTES + (2 << 20)
+MAX_HELD = 256 << 20
+"""Bytes of all requests under way."""
 BODY_TIME_S = 60.0
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 OWNER = "verity.owner"
@@ -54,11 +56,14 @@ class Gate:
             return
         try:
             self._admit(scope)
-            receive = _measured(scope, receive)
+            body = _Body(scope, receive, self._traffic)
         except Failure as failure:
             await failure.response()(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        try:
+            await self._app(scope, body, send)
+        finally:
+            body.forget()
 
     def _admit(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
@@ -95,28 +100,42 @@ def _address(scope: Scope) -> str | None:
         return None
 
 
-def _measured(scope: Scope, receive: Receive) -> Receive:
-    """``receive`` within size and time. Raises Failure, at once when the headers tell, else as it is read."""
-    limit = MAX_VERIFY_BODY if scope["path"] == "/v1/verify" else MAX_BODY
-    too_large = Failure(413, f"a request to this address has at most {limit:,} bytes")
-    announced = Headers(scope=scope).get("content-length", "")
-    if announced.isdecimal() and int(announced[:20]) > limit:
-        raise too_large
-    count, complete, deadline = 0, False, asyncio.get_running_loop().time() + BODY_TIME_S
+class _Body:
+    """``receive`` within size and time, and within what the bodies of all requests may take together. Raises Failure,
+    at once when the headers tell, else as it is read."""
 
-    async def measured() -> Message:
-        nonlocal count, complete
-        if complete:
-            return await receive()
+    def __init__(self, scope: Scope, receive: Receive, traffic: Traffic) -> None:
+        self._receive = receive
+        self._traffic = traffic
+        self._limit = MAX_VERIFY_BODY if scope["path"] == "/v1/verify" else MAX_BODY
+        self._complete = False
+        self._deadline = asyncio.get_running_loop().time() + BODY_TIME_S
+        self._count = 0
+        announced = Headers(scope=scope).get("content-length", "")
+        if announced.isdecimal():
+            self._check(int(announced[:20]))
+
+    async def __call__(self) -> Message:
+        if self._complete:
+            return await self._receive()
         try:
-            async with asyncio.timeout_at(deadline):
-                message = await receive()
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
         except TimeoutError as error:
             raise Failure(408, "the request took too long to come", code="request_timeout") from error
-        count += len(message.get("body", b""))
-        complete = not message.get("more_body", False)
-        if count > limit:
-            raise too_large
+        size = len(message.get("body", b""))
+        self._complete = not message.get("more_body", False)
+        self._check(self._count + size)
+        self._count += size
+        self._traffic.held += size
+        if self._traffic.held > MAX_HELD:
+            raise Failure(429, "the server is reading too much at once; try again later", retry_after_s=5)
         return message
 
-    return measured
+    def _check(self, size: int) -> None:
+        if size > self._limit:
+            raise Failure(413, f"a request to this address has at most {self._limit:,} bytes")
+
+    def forget(self) -> None:
+        """The request is over."""
+        self._traffic.held -= self._count

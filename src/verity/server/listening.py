@@ -23,6 +23,7 @@ from verity.errors import UsageError
 from verity.server.answering import Service
 from verity.server.app import make_app
 from verity.server.gate import Rules
+from verity.server.patience import Patience
 from verity.server.traffic import Traffic
 
 _BACKLOG = 128
@@ -150,7 +151,7 @@ def _server(
 ) -> uvicorn.Server:
     config = uvicorn.Config(
         make_app(service, rules, traffic),
-        http="h11",
+        http=Patience,
         ws="none",
         lifespan="off",
         log_config=None,

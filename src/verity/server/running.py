@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 
 from verity.engines.output import Output
-from verity.errors import TimedOut, VerityError
+from verity.errors import EngineError, TimedOut, VerityError
 from verity.generation import finished
 from verity.loader import Loaded
 from verity.node import Node
@@ -20,6 +22,8 @@ from verity.server.desk import Desk
 from verity.server.scheduler import Job
 from verity.server.worker import Lease, Worker
 from verity.statements.receipt import Choice
+
+_log = logging.getLogger("verity.server")
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -84,13 +88,23 @@ class Running:
         self.ended: Ended | None = None
 
     async def run(self) -> None:
-        """Have it written and put its result on record, however it ends."""
-        self._worker.submit(self._lease, self._job)
-        await self._written.wait()
-        output, finish = self._output(), self._finish()
-        request = self._opened.request
+        """Have it written and put its result on record. Whatever happens, whoever waits for it is told."""
+        told: VerityError | None = EngineError("the server met a fault of its own", "see its log")
+        try:
+            self._worker.submit(self._lease, self._job)
+            await self._written.wait()
+            told = await self._put_on_record()
+        except Exception as error:
+            _log.error("an answer met a fault: %s", type(error).__name__)
+        finally:
+            self._worker.give_back(self._lease)
+            self._pieces.put_nowait(told)
+            self._over.set()
+
+    async def _put_on_record(self) -> VerityError | None:
+        """Returns what the reader has to know: why it broke off, or that it could not be recorded."""
+        output, finish, request, told = self._output(), self._finish(), self._opened.request, self._failed
         result = finished(request, output, finish)
-        told: VerityError | None = self._failed
         try:
             await self._desk.run(lambda node: node.recorder.finish(self._opened.begun, result.fields, result.tokens))
         except VerityError as error:
@@ -103,9 +117,7 @@ class Running:
             cached_tokens=self._job.cached,
             tool_calls=result.calls,
         )
-        self._worker.give_back(self._lease)
-        self._pieces.put_nowait(told)
-        self._over.set()
+        return told
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
         while True:
@@ -128,7 +140,8 @@ class Running:
 
     def _tell(self, told: Piece | VerityError | None) -> None:
         """From the engine's thread."""
-        self._loop.call_soon_threadsafe(self._told, told)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+            self._loop.call_soon_threadsafe(self._told, told)
 
     def _told(self, told: Piece | VerityError | None) -> None:
         """In the event loop: a piece, or that the engine is done with this answer."""

@@ -115,6 +115,14 @@ class Scheduler:
         for slot in self._slots:
             self._end(slot, error)
 
+    def forget(self) -> None:
+        """The engine was used for something else: what its sequences held is evaluated again."""
+        self._engine.reset()
+        for slot in self._slots:
+            if slot.job is not None:
+                slot.ahead = [*slot.tokens, *slot.ahead]
+            slot.tokens = []
+
     # --- steps --------------------------------------------------------------------------------------------------------
 
     def _drop(self) -> None:

@@ -15,14 +15,12 @@ from __future__ import annotations
 import asyncio
 import datetime
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-import verity
 from verity.engines.engine import Engine
 from verity.errors import Busy
 from verity.exporter import EVERYTHING, NOTHING
@@ -30,11 +28,16 @@ from verity.loader import Loader
 from verity.node import Node
 from verity.replayer import default_memory
 from verity.server.answering import Asking, Embedded, ModelInfo
+from verity.server.checking import Checker
 from verity.server.desk import Desk
-from verity.server.embedding import embed
+from verity.server.embedding import Limits, embed
 from verity.server.running import Running, begin
 from verity.server.worker import Worker
 from verity.store.reading import Progress
+
+_T = TypeVar("_T")
+_LAST_S = 30.0
+"""Seconds that answers have to end once they are cut off: a step, and their results on disk."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,13 +76,14 @@ class Serving:
         self._progress = progress
         self.desk = Desk(self._open_node)
         self.worker = Worker(self._open_node, self._loader, settings.memory_bytes or default_memory())
-        self._verifying = ThreadPoolExecutor(1, thread_name_prefix="verity-verify")
-        self._verify_busy = False
-        self._running: set[asyncio.Task[None]] = set()
+        self.checker = Checker(home, threads=settings.threads, limit_s=settings.timeout_s)
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._answers: set[Running] = set()
+        self._embedding = asyncio.Lock()
         self._admitted = 0
         self._seconds = 1.0
         self._stopping = False
+        self._cut = False
 
     def _open_node(self) -> Node:
         return Node(self._home, engine=self._engine)
@@ -105,15 +109,33 @@ class Serving:
     async def stop(self, grace_s: float) -> None:
         """Let answers under way go on for ``grace_s`` seconds, cut off the others, and close the device."""
         self._stopping = True
-        if self._running:
-            await asyncio.wait(self._running, timeout=grace_s)
+        await self._ended(grace_s)
+        self._cut = True
         for answer in list(self._answers):
             answer.cut_off()
-        if self._running:
-            await asyncio.wait(self._running, timeout=30.0)
+        await self._ended(_LAST_S)
         await asyncio.get_running_loop().run_in_executor(None, self.worker.stop)
+        while self._tasks:  # all are told now that it is over, and have only to be put on record
+            await asyncio.wait(self._tasks)
         await self.desk.close()
-        self._verifying.shutdown(wait=False, cancel_futures=True)
+        self.checker.close()
+
+    async def _ended(self, limit_s: float) -> None:
+        """Wait until nothing is under way. What is being opened goes on as an answer: a task more."""
+        until = time.monotonic() + limit_s
+        while self._tasks and (left := until - time.monotonic()) > 0:
+            await asyncio.wait(self._tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+
+    def _task(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # if nobody is there to be told, asyncio would log it, caller's words included
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
@@ -123,7 +145,7 @@ class Serving:
         Raises Busy, TimedOut, UsageError, ContextOverflow, ModelNotFound, EngineError, StoreError.
         """
         self._admit()
-        opening = asyncio.ensure_future(self._open(asking))
+        opening = self._task(self._open(asking))
         try:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:  # the caller is gone: what is on record is cut off, once it is
@@ -151,10 +173,10 @@ class Serving:
             self._admitted -= 1
             raise
         running = Running(self.worker, self.desk, lease, begun, asking, started + self._settings.timeout_s)
-        task = asyncio.create_task(self._attend(running, started))
-        self._running.add(task)
         self._answers.add(running)
-        task.add_done_callback(self._running.discard)
+        self._task(self._attend(running, started))
+        if self._cut:
+            running.cut_off()
         return running
 
     async def _attend(self, running: Running, started: float) -> None:
@@ -168,8 +190,17 @@ class Serving:
     async def embed(self, model: str, texts: list[str]) -> Embedded:
         """Vectors of texts, with one receipt. Raises as ``answer`` does."""
         self._admit()
+        gone = asyncio.Event()
+        limits = Limits(lambda: gone.is_set() or self._cut, time.monotonic() + self._settings.timeout_s)
         try:
-            return await asyncio.shield(asyncio.ensure_future(embed(self.worker, self.desk, model, texts)))
+            return await asyncio.shield(self._task(self._embed(model, texts, limits)))
+        except asyncio.CancelledError:  # the caller is gone: no further text is computed
+            gone.set()
+            raise
+
+    async def _embed(self, model: str, texts: list[str], limits: Limits) -> Embedded:
+        try:
+            return await embed(self.worker, self.desk, self._embedding, model, texts, limits)
         finally:
             self._admitted -= 1
 
@@ -190,18 +221,7 @@ class Serving:
 
         Raises Busy, UsageError, FormatError, SignatureError.
         """
-        if self._stopping or self._verify_busy:
-            raise Busy("another bundle is being verified", "try again later", 5.0)
-        self._verify_busy = True
-        try:
-            call: Callable[[], Any] = lambda: verity.verify(  # noqa: E731
-                bundle, home=self._home, threads=self._settings.threads, limit_s=self._settings.timeout_s, **options
-            )
-            report = await asyncio.get_running_loop().run_in_executor(self._verifying, call)
-        finally:
-            self._verify_busy = False
-        result: dict[str, Any] = report.to_dict()
-        return result
+        return await self.checker.check(bundle, options)
 
 
 def _abandon(opening: asyncio.Future[Running]) -> None:

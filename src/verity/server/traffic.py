@@ -17,10 +17,11 @@ _log = logging.getLogger("verity.server")
 
 
 class Traffic:
-    """``closing`` is set when nothing new is to be taken."""
+    """``closing`` is set when nothing new is to be taken; ``held`` counts the bytes of the requests under way."""
 
     def __init__(self) -> None:
         self.closing = False
+        self.held = 0
         self._active = 0
         self._idle = asyncio.Event()
         self._idle.set()

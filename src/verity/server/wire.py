@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 MAX_CHOICES = 16
 MAX_MESSAGES = 2048
@@ -34,25 +34,33 @@ class TextPart(_Strict):
 
 
 class CalledFunction(_Strict):
+    """``parsed_arguments`` are the arguments again: the official clients' helpers add them to what they hand out."""
+
     name: Name
     arguments: str
+    parsed_arguments: Any = None
 
 
 class Call(_Strict):
-    """A call that the model made in an earlier turn."""
+    """A call that the model made in an earlier turn; ``index`` is left of a stream."""
 
     id: str
     type: Literal["function"] = "function"
     function: CalledFunction
+    index: int | None = None
 
 
 class WireMessage(_Strict):
-    """``name`` and ``refusal`` are not shown to the model."""
+    """``name``, and what clients' helpers and other servers leave in an answer, are not shown to the model."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[TextPart] | None = None
     name: str | None = None
     refusal: str | None = None
+    parsed: Any = None
+    annotations: list[Any] | None = None
+    audio: None = None
+    function_call: None = None
     tool_calls: Annotated[list[Call], Field(max_length=MAX_TOOLS)] | None = None
     tool_call_id: str | None = None
 
@@ -156,10 +164,15 @@ class _Generation(_Ignored):
     logit_bias: dict[str, float] | None = None
     adapters: Annotated[list[Name | ScaledAdapter], Field(max_length=MAX_ADAPTERS)] | None = None
 
+    @field_validator("logit_bias")
+    @classmethod
+    def _unbiased(cls, bias: dict[str, float] | None) -> dict[str, float] | None:
+        if bias:
+            raise ValueError("logit_bias is not supported")
+        return bias
+
     @model_validator(mode="after")
     def _possible(self) -> _Generation:
-        if self.logit_bias:
-            raise ValueError("logit_bias is not supported")
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options goes with stream")
         return self

@@ -117,15 +117,20 @@ class Worker:
             self._ready.set_exception(error)
             return
         self._ready.set_result(None)
-        with node:
-            while self._turn(node):
-                pass
-            for resident in self._residents.values():
-                resident.scheduler.drain(_stopped())
-                resident.loader.close()
-            self._residents.clear()
-        for _, future in self._calls:
-            future.set_exception(_stopped())
+        try:
+            with node:
+                while self._turn(node):
+                    pass
+                for resident in self._residents.values():
+                    resident.scheduler.drain(_stopped())
+                    resident.loader.close()
+                self._residents.clear()
+        finally:  # whatever ended the thread, nobody may wait for it
+            with self._wake:
+                self._stopping = True
+            for _, future in self._calls:
+                if future.set_running_or_notify_cancel():
+                    future.set_exception(_stopped())
 
     def _turn(self, node: Node) -> bool:
         """Do what was called for, then one step of every model that has something to do."""
@@ -135,17 +140,25 @@ class Worker:
                 self._wake.wait()
             if self._stopping:
                 return False
-            calls = list(self._calls)
-            self._calls.clear()
-        for function, future in calls:
-            try:
-                future.set_result(function(node))
-            except Exception as error:
-                future.set_exception(error)
+        for _ in range(len(self._calls)):
+            self._do(node, *self._calls.popleft())
         for resident in list(self._residents.values()):
             if resident.scheduler.busy:
                 self._step(resident)
         return True
+
+    @staticmethod
+    def _do(node: Node, function: Callable[[Node], Any], future: Future[Any]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            result = function(node)
+        except BaseException as error:
+            future.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            future.set_result(result)
 
     @staticmethod
     def _step(resident: _Resident) -> None:
@@ -154,6 +167,7 @@ class Worker:
         except Exception as error:  # one answer's fault must not end the thread that all wait for
             _log.error("the engine's thread met a fault: %s", type(error).__name__)
             resident.scheduler.drain(EngineError("the server met a fault of its own", "see its log"))
+            resident.scheduler = Scheduler(resident.loaded.engine)  # what the sequences hold is not known any more
 
     def _lease(self, node: Node, model: str, adapters: Sequence[Wanted]) -> Lease:
         resident = self._found(model) or self._load(node, model)
@@ -196,7 +210,8 @@ class Worker:
         if setting_of(engine) not in node.numerics.declared(digest):
             apart = self._make_loader(node, sequences=1, context_size=2 * PROBE_TOKENS)
             try:
-                apart.load(digest, adapters=wanted)
+                if apart.load(digest, adapters=wanted).engine is engine:  # a given one, and there is no other
+                    resident.scheduler.forget()
             finally:
                 apart.close()
         loaded = loader.use(resident.loaded, uses)
