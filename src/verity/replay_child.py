@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from verity.engines.engine import AdapterFile, Engine
+from verity.engines.grammar import compiler
 from verity.engines.numerics import Numerics, measure, setting_of
 from verity.errors import FormatError, VerityError
 from verity.statements.strict import canonical
@@ -97,6 +98,7 @@ def _replay_locked(request: Request, tell: Callable[[int, int, int], None]) -> t
 
     np.exp(np.zeros(1))
     if isinstance(request.claim, Claim) and request.claim.grammar is not None:
+        compiler()
         import llguidance.numpy  # noqa: F401
     lock_down(
         memory_bytes=request.memory_bytes,

@@ -3,7 +3,7 @@
 The model file, its chat template and the claim come from strangers. If one of them takes the process down, the replay
 could not be made. If one takes it over, it gets at no file of yours, no network and no other process
 (engines/lockdown.py). It can lie about this replay, which is one more reason to name the model that you expect; and
-what it says about its numerics is used for replays of the same model only.
+what it says about its numerics is used for replays of the same files only.
 
 replay_child.py is the other side.
 """
@@ -11,6 +11,7 @@ replay_child.py is the other side.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 import os
 import signal
@@ -28,7 +29,7 @@ from verity.engines.numerics import NumericsStore
 from verity.errors import FormatError, ModelNotFound, UsageError, VerityError
 from verity.replay_child import MAX_SAID, STEPS, Line, Request
 from verity.statements.adapters import AdapterUse
-from verity.statements.strict import load
+from verity.statements.strict import canonical, load
 from verity.store.adapters import add_command, base_in
 from verity.store.blobs import Blob, Blobs
 from verity.store.reading import Progress
@@ -83,7 +84,7 @@ class ProcessReplayer:
             path=str(blob.path),
             claim=claim,
             adapters=[str(adapter.path) for adapter in adapters],
-            known=self._numerics.known(claim.model.blake3),
+            known=self._numerics.known(_files(claim)) | self._numerics.known(claim.model.blake3),
             threads=self._threads,
             micro_batch=self._micro_batch,
             memory_bytes=self._memory_bytes + _COPIES * sum(adapter.size for adapter in adapters),
@@ -98,7 +99,7 @@ class ProcessReplayer:
             raise CannotReplay("the replay process contradicts itself")
         if last.setting:
             try:
-                self._numerics.keep(blob.blake3, last.setting, last.replayed.numerics)
+                self._numerics.keep(_files(claim), last.setting, last.replayed.numerics)
             except FormatError as error:
                 raise CannotReplay(f"the replay process answered with nonsense: {error}") from error
         return last.replayed
@@ -196,6 +197,15 @@ def default_memory() -> int:
     except (OSError, ValueError):
         return 8 * _GIB
     return min(8 * _GIB, machine * 3 // 4)
+
+
+def _files(claim: AnyClaim) -> str:
+    """Under what a process's word about numerics is kept: all the files that it opened, since any of them may have
+    taken it over. The model's digest, or one over it and the adapters'."""
+    if not claim.adapters:
+        return claim.model.blake3
+    digests = [claim.model.blake3, *(adapter.blake3 for adapter in claim.adapters)]
+    return hashlib.sha256(canonical(digests)).hexdigest()
 
 
 def _check_size(claim: AnyClaim) -> None:

@@ -6,19 +6,16 @@ The receipt's inputs are then exactly what the model was told, and its grammar i
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from verity.engines.grammar import Grammar, json_schema, lark
-from verity.engines.tool_calls import BEGIN, END, MAX_CALLS, MAX_TOOL_BYTES, MAX_TOOLS, spell_call
+from verity.engines.tool_calls import BEGIN, END, MAX_CALLS, MAX_TOOLS, Function, read_tool, spell_call
 from verity.errors import FormatError, UsageError
 from verity.statements.receipt import Message, ToolCall
-from verity.statements.strict import load
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 _NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 _CALLING = (
@@ -36,17 +33,6 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     role: str
     content: str = ""
     calls: Sequence[ToolCall] = ()
-
-
-class _Function(msgspec.Struct):
-    name: str
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-
-
-class _Tool(msgspec.Struct):
-    type: str
-    function: _Function
 
 
 def fold(turns: Sequence[Turn], tools: Sequence[str] = ()) -> list[Message]:
@@ -105,18 +91,15 @@ def _text(schema: str | None) -> str:
     return f"text: %json {json.dumps(whole)}"
 
 
-def _read(tools: Sequence[str]) -> list[_Function]:
+def _read(tools: Sequence[str]) -> list[Function]:
     if len(tools) > MAX_TOOLS:
         raise UsageError(f"at most {MAX_TOOLS} tools can be offered", "offer fewer")
     functions = []
     for text in tools:
         try:
-            tool = load(text.encode("utf-8"), _Tool, limit=MAX_TOOL_BYTES, what="tool")
-        except (FormatError, UnicodeEncodeError) as error:
+            function = read_tool(text)
+        except FormatError as error:
             raise UsageError(f"a tool cannot be read: {error}", "see docs/typed-output.md for the form") from error
-        function = tool.function
-        if tool.type != "function" or not _NAME.fullmatch(function.name):
-            raise UsageError(f"{function.name[:64]!r} is no tool", "a function's name has 1 to 64 of A-Z a-z 0-9 _ -")
         if function.parameters:
             if function.parameters.get("type") != "object":
                 raise UsageError(f"the parameters of {function.name} are no object", "give a schema of type 'object'")

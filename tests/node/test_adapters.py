@@ -110,6 +110,7 @@ def test_another_device_needs_the_file_and_says_how_to_get_it(node: Node, tmp_pa
         assert f"blake3 {calm.blake3}" in next(c.sentence for c in unnamed.checks if c.name == "replayed-exact")
         Adapters(other.blobs).add(node.home / "calm.gguf")
         assert verify(node, answer.bundle, **options).passed
+        assert other.numerics.known(calm.base) == {}, "what ran a stranger's adapter says nothing of the model alone"
     gc.remove_adapter(node.blobs, "calm")
     assert status(verify(node, answer.bundle, adapters=[calm.blake3]), "replayed-exact") == "not made"
 

@@ -92,3 +92,14 @@ def _(world: World) -> Result:
     messages: Any = [Message("user", PROMPT), Message("assistant", "Red light."), Message("user", "And the grass?")]
     bundle = forge(world.node, messages, intent=lambda f: f.update(previous_turn=name))
     return world.verify(bundle, previous=before)
+
+
+@row("choice-malformed", KEY_HOLDER, BUNDLE, "calls an answer the sixth of one and withholds the nonce",
+     "replayed-exact")  # fmt: skip
+def _(world: World) -> Result:
+    from verity.exporter import Selection
+
+    forged = forge(world.node, intent=lambda f: f.update(choice={"index": 5, "of": 1}))
+    payload = msgspec.json.decode(forged.receipt.intent.payload_bytes())
+    open_all_but = Selection(fields=["[!n]*", "numerics", "normalisation"], messages=(0,), output=True)
+    return world.verify(world.node.exporter.bundle(payload["predicate"]["id"], open_all_but))

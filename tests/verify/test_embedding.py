@@ -14,7 +14,7 @@ from in_process import REPLY, in_process
 
 import verity
 from tamper import edited, line
-from verity.engines.pooling import Hidden, decode_vector, encode_vector
+from verity.engines.pooling import Hidden, decode_vector, embed, encode_vector
 from verity.engines.scripted import ScriptedEngine
 from verity.node import Node
 from verity.replayer import ProcessReplayer
@@ -90,6 +90,15 @@ def test_a_lie_in_the_intent(lie: dict[str, Any], scripted: Node) -> None:
     report = verify(forge_embedding(scripted, TEXTS, intent=lambda fields: fields.update(lie)), scripted)
     assert refused(report) & {"replayed-exact", "output"}
     assert report.check("disclosure").status == "passed"
+
+
+def test_an_empty_text_is_none(scripted: Node) -> None:
+    """Its vector is the engine's own: only the specification is against it."""
+    engine = scripted.load().engine
+    vector = encode_vector(embed(engine.hidden(engine.tokenize("")), "mean", "l2"))
+    empty = {"inputs/0000": {"type": "text", "role": "user", "content": ""}, "prompt_tokens": [engine.tokenize("")]}
+    bundle = forge_embedding(scripted, TEXTS[:1], intent=lambda f: f.update(empty), result=vectors(lambda _: [vector]))
+    assert refused(verify(bundle, scripted)) == {"replayed-exact"}
 
 
 RESULT_LIES: dict[str, tuple[Any, str]] = {

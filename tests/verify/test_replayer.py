@@ -10,9 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 from forger import forge
+from in_process import in_process
 from processes import ends
 
 import verity
+from verity.engines.grammar import compiler
 from verity.engines.numerics import Numerics
 from verity.errors import FormatError, UsageError
 from verity.node import Node
@@ -205,3 +207,10 @@ def test_numerics_are_remembered_by_model(scripted: Node) -> None:
     for setting, fingerprint in (("setting", "01" * 32), ("02" * 32, "my secret key")):
         with pytest.raises(FormatError):
             scripted.numerics.keep("aa" * 32, setting, Numerics(exact=True, fingerprint=fingerprint))
+
+
+def test_a_replayer_of_ones_own_that_cannot_follow_makes_no_replay(scripted: Node) -> None:
+    nonsense = {"compiler": compiler(), "kind": "lark", "source": "start: nothing"}
+    bundle = forge(scripted, intent=lambda fields: fields.update(grammar=nonsense))
+    check = verity.verify(bundle, home=scripted.home, replayer=in_process).check("replayed-exact")
+    assert (check.status, "cannot be enforced" in check.sentence) == ("not made", True), check.sentence

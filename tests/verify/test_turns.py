@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from forger import forge
+from forger import forge, forge_embedding
 from in_process import REPLY
 from msgspec.structs import replace
 
@@ -115,6 +115,11 @@ def test_a_turn_with_a_broken_signature_fails(scripted: Node, before: Bundle) ->
     first, second = (plain["receipt"][part]["signatures"][0] for part in ("intent", "result"))
     first["sig"], second["sig"] = second["sig"], first["sig"]
     assert check(turn(scripted, name_of(before)), json.dumps(plain).encode(), scripted).status == "failed"
+
+
+def test_an_embedding_is_no_turn_before(scripted: Node) -> None:
+    embedding = forge_embedding(scripted, [FIRST[0].content])
+    assert check(turn(scripted, name_of(embedding)), embedding, scripted).status == "failed"
 
 
 def another_intent(bundle: Bundle, node: Node, prompt: str) -> Bundle:

@@ -27,6 +27,22 @@ _CALL = re.compile(re.escape(BEGIN) + r"(.*?)" + re.escape(END), re.DOTALL)
 _MAX_CALL = 1 << 20
 
 
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+
+
+class Function(msgspec.Struct):
+    """What a tool's text says of it; ``parameters`` is a JSON schema."""
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class _Tool(msgspec.Struct):
+    type: str
+    function: Function
+
+
 class _Written(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     arguments: dict[str, Any]
@@ -54,12 +70,22 @@ def parse_calls(text: str) -> list[ToolCall]:
     return calls if at == len(text) and len(calls) <= MAX_CALLS else []
 
 
+def read_tool(text: str) -> Function:
+    """The function that a tool's text describes. Raises FormatError."""
+    tool = load(text.encode("utf-8", "surrogatepass"), _Tool, limit=MAX_TOOL_BYTES, what="tool")
+    if tool.type != "function" or not _NAME.fullmatch(tool.function.name):
+        hint = "a function's name has 1 to 64 of A-Z a-z 0-9 _ -"
+        raise FormatError(f"{tool.function.name[:64]!r} is no tool", hint)
+    return tool.function
+
+
 def check_tools(tools: Sequence[str], messages: Sequence[Message]) -> None:
     """That these may stand as the tools offered: the messages tell the model of each. Raises FormatError."""
-    if len(tools) > MAX_TOOLS or any(len(tool.encode("utf-8", "surrogatepass")) > MAX_TOOL_BYTES for tool in tools):
-        raise FormatError(f"at most {MAX_TOOLS} tools of at most {MAX_TOOL_BYTES:,} bytes are offered", "offer fewer")
+    if len(tools) > MAX_TOOLS:
+        raise FormatError(f"at most {MAX_TOOLS} tools can be offered", "offer fewer")
     for tool in tools:
-        if not tool or not any(tool in message.content for message in messages):
+        read_tool(tool)
+        if not any(tool in message.content for message in messages):
             raise FormatError(
                 f"no message tells the model of the tool {tool[:80]!r}", "verity.tools.fold writes the messages"
             )

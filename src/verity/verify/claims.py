@@ -19,6 +19,7 @@ from verity.statements.receipt import (
     FINISHES,
     INPUT_PREFIX,
     ROLES,
+    Choice,
     Message,
     PreviousTurn,
     ToolCall,
@@ -30,6 +31,7 @@ from verity.statements.strict import canonical, decode_hex
 from verity.verify.replay import CannotReplay, Claim, ModelName, Template
 
 _T = TypeVar("_T")
+MAX_CHOICES = 1 << 16
 
 UNUSED: dict[str, Any] = {
     "batch": None,
@@ -105,7 +107,10 @@ class Fields:
 
     def messages(self) -> list[Message]:
         """The inputs in order; all must be text here. Raises FormatError."""
-        messages = [self.read(input_field(i), Message) for i in range(len(self.inputs()))]
+        fields = [input_field(i) for i in range(len(self.inputs()))]
+        messages = [self.read(field, Message) for field in fields]
+        if any("type" not in self.value(field) for field in fields):
+            raise FormatError("this receipt has an input without its type")
         if any(m.type != "text" for m in messages):
             raise FormatError("this receipt has inputs that are not text, which this version cannot replay")
         if any(m.role not in ROLES for m in messages):
@@ -125,6 +130,13 @@ class Fields:
         if len(stops) > MAX_STOPS or not all(0 < len(stop.encode()) <= MAX_STOP_BYTES for stop in stops):
             raise FormatError(f"a receipt has at most {MAX_STOPS} stop strings of 1 to {MAX_STOP_BYTES} bytes")
         return stops
+
+    def choice(self) -> Choice:
+        """Which of how many answers this is. Raises Withheld, FormatError."""
+        choice = self.read("choice", Choice)
+        if not 0 <= choice.index < choice.of <= MAX_CHOICES:
+            raise FormatError("the choice index is malformed")
+        return choice
 
     def template(self) -> Template | None:
         """The chat template's digest and arguments; None for a raw prompt. Raises Withheld, FormatError."""
@@ -182,6 +194,7 @@ class Fields:
         decode_hex(self.read("seed", str), 32, "seed")
         model = self.read("model", ModelName)
         decode_hex(model.blake3, 32, "model's BLAKE3 digest")
+        self.choice()
         self.previous()
         if self.read("limits/max_tokens", int) < 1:
             raise FormatError("the receipt asks for less than one token")

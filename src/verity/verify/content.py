@@ -166,6 +166,8 @@ def _other_calls(fields: Fields, text: str) -> bool:
 def output(fields: Fields, tokens: list[TokenOpening] | None) -> Check:
     """Step 8. The text must be what the tokens' bytes say, but for what a stop string cut off."""
     text = fields.read("output/text", str)
+    if _other_calls(fields, text):
+        return Check("output", "failed", "The output's tool calls are not those in its text.")
     if tokens is None:
         return Check("output", "not made", "Not all of the output was disclosed.")
     spelled = b"".join(decode_base64(t.piece, "token's bytes") for t in tokens)
@@ -174,8 +176,6 @@ def output(fields: Fields, tokens: list[TokenOpening] | None) -> Check:
         return Check("output", "failed", f"The answer is said to end by {finish!r}, which this version does not know.")
     count = len(tokens)
     said = {"tokens": count, "finish": finish}
-    if _other_calls(fields, text):
-        return Check("output", "failed", "The output's tool calls are not those in its text.", said)
     if finish == "stop":
         stops = [s.encode() for s in fields.stops()]
         ends = [at for s in stops if (at := spelled.find(s)) >= 0]

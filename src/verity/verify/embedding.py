@@ -15,6 +15,7 @@ import numpy as np
 from verity.engines.engine import Engine
 from verity.engines.numerics import Numerics
 from verity.engines.pooling import (
+    MAX_TEXT_BYTES,
     MAX_TEXT_TOKENS,
     MAX_TEXTS,
     Normalisation,
@@ -128,8 +129,10 @@ def _texts(fields: Fields, prompt_tokens: list[list[int]]) -> list[str]:
     messages = fields.messages()
     if not 0 < len(messages) <= MAX_TEXTS or len(prompt_tokens) != len(messages):
         raise FormatError(f"an embedding is of 1 to {MAX_TEXTS:,} texts, each with its tokens")
-    if any(message.role != "user" for message in messages):
-        raise FormatError("a text to embed has the role 'user'")
+    if any(message.role != "user" or not message.content for message in messages):
+        raise FormatError("a text to embed has the role 'user', and is not empty")
+    if sum(len(message.content.encode()) for message in messages) > MAX_TEXT_BYTES:
+        raise FormatError(f"the texts of an embedding have at most {MAX_TEXT_BYTES:,} bytes together")
     if not all(prompt_tokens) or sum(map(len, prompt_tokens)) > MAX_TEXT_TOKENS:
         raise FormatError(f"a text has at least one token, and all together at most {MAX_TEXT_TOKENS:,}")
     return [message.content for message in messages]

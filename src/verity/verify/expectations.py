@@ -7,7 +7,7 @@ from typing import Any
 from verity.engines import LLAMA, SCRIPTED
 from verity.sampling.noise import derive_seed, read_nonce
 from verity.statements.adapters import AdapterUse
-from verity.statements.receipt import KINDS, Choice, Statement, table_of
+from verity.statements.receipt import KINDS, Statement, table_of
 from verity.statements.request import Issued
 from verity.statements.strict import canonical
 from verity.verify.claims import Fields, Nonce
@@ -16,7 +16,6 @@ from verity.verify.replay import ModelName
 from verity.verify.report import Check
 
 ENGINES = (LLAMA,)
-MAX_CHOICES = 1 << 16
 
 
 def known(intent: Statement, result: Statement) -> Check:
@@ -133,9 +132,7 @@ def nonce(fields: Fields, expected: set[str]) -> Check:
     Raises UsageError for a nonce of the wrong form.
     """
     said = fields.read("nonce", Nonce)
-    choice = fields.read("choice", Choice)
-    if not 0 <= choice.index < choice.of <= MAX_CHOICES:
-        return Check("nonce", "failed", "The choice index is malformed.")
+    choice = fields.choice()
     seed = derive_seed(read_nonce(said.hex), choice.index).hex()
     if seed != fields.read("seed", str):
         return Check("nonce", "failed", "The seed does not follow from the nonce.")

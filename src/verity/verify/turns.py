@@ -6,7 +6,15 @@ from typing import Any
 
 from verity.errors import FormatError, SignatureError
 from verity.statements.bundle import Bundle
-from verity.statements.receipt import INTENT, RESULT, Message, PreviousTurn, read_statement, statement_digest
+from verity.statements.receipt import (
+    GENERATION,
+    INTENT,
+    RESULT,
+    Message,
+    PreviousTurn,
+    read_statement,
+    statement_digest,
+)
 from verity.verify import content, logged
 from verity.verify.claims import Fields
 from verity.verify.report import Check
@@ -34,6 +42,8 @@ def previous_turn(fields: Fields, previous: Bundle | None, device: str) -> Check
         return Check(
             NAME, "not made", "The turn before is by another device: whether it belongs here is not shown.", named
         )
+    if intent.predicate.kind != GENERATION:
+        return Check(NAME, "failed", "The turn before is no answer: its receipt is of another kind.", named)
     result = read_statement(payload, RESULT)
     logged.intent_before_result(previous, intent, result)  # or the device could show another intent to that result
     opened = content.open_fields(previous, intent, result)

@@ -48,7 +48,7 @@ _NOT_OPENED = "the disclosure is missing or does not hold"
 
 class Replayer(Protocol):
     def __call__(self, claim: AnyClaim) -> Replayed:
-        """Replay ``claim`` apart from this process. Raises CannotReplay."""
+        """Replay ``claim`` apart from this process. Raises CannotReplay, or another VerityError: it was not made."""
 
 
 def verify(bundle: Bundle, policy: Policy, expected: Expected, replayer: Replayer | None) -> Report:
@@ -185,6 +185,8 @@ def _replayed(kind: str, opened: content.Opened, replayer: Replayer | None) -> C
         return _not_made(name, str(reason), hint=reason.hint)
     except FormatError as error:
         return Check(name, "failed", _sentence(str(error)))
+    except VerityError as error:  # a caller's own replayer: the engine could not follow what the receipt says
+        return _not_made(name, str(error), hint=error.hint)
     return _judge(name, claim, replayed)
 
 
