@@ -6,50 +6,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
+from attacking import SECRET, attack, chat, code
 from calling import CHAT, TEXT
-from in_process import REPLY
-from served import OWNER, finishes, over_http, settled
+from served import OWNER, finishes
 
-from verity.engines.scripted import ScriptedEngine
-
-SECRET = "xyzzy-plugh"
 POST_HEAD = "POST /v1/chat/completions HTTP/1.1\r\nContent-Type: application/json\r\n"
 CLOSE = "Connection: close\r\n"
 HERE = "Connection: close\r\nHost: 127.0.0.1\r\n"
 STAY = "Host: 127.0.0.1\r\n"
-
-
-def attack(home: Path, work: Callable[[httpx.AsyncClient], Awaitable[None]]) -> None:
-    """Do ``work`` against a server, which then serves as before and holds nothing."""
-
-    async def main() -> None:
-        async with over_http(home, ScriptedEngine(REPLY, sequences=4), queue=40) as (serving, address):
-            async with httpx.AsyncClient(base_url=address, timeout=120) as http:
-                await work(http)
-                response = await http.post(CHAT, json=chat("And now?"))
-            assert response.json()["choices"][0]["message"]["content"] == REPLY
-            await settled(serving)
-
-    asyncio.run(main())
-
-
-def chat(content: str = SECRET, **members: Any) -> dict[str, Any]:
-    messages = [{"role": "user", "content": content}]
-    return {"model": "scripted", "messages": messages, "temperature": 0, **members}
-
-
-def code(response: httpx.Response) -> Any:
-    """The status, once it is sure that a failure has OpenAI's form."""
-    if response.status_code != 200:
-        assert set(response.json()["error"]) == {"message", "type", "param", "code"}
-    return response.status_code
 
 
 async def raw(http: httpx.AsyncClient, said: bytes) -> list[int]:
@@ -115,45 +85,6 @@ def test_requests_one_after_the_other_without_waiting(home: Path) -> None:
         assert await raw(http, f"{(one + wrong) * 3}{SMUGGLED}".encode()) == [200, 404] * 3 + [200]
 
     attack(home, work)
-
-
-BOMBS: dict[str, Any] = {
-    "a pattern that repeats repeats": {"type": "string", "pattern": "^((a{1,100}){1,100}){1,100}$"},
-    "a pattern that looks ahead far": {"type": "string", "pattern": "^(.*a.{24}|.*b.{23})$"},
-    "a pattern of many branches": {"type": "string", "pattern": "|".join(f"abc{n}.*x{n}" for n in range(2000))},
-    "a billion items": {"type": "array", "items": {"type": "integer"}, "minItems": 10**9},
-    "a long string": {"type": "string", "minLength": 10**9},
-    "many values": {"enum": [f"value {n}" for n in range(4000)]},
-    "a long value": {"enum": ["x" * 20_000]},
-    "many properties": {"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(1500)}},
-    "many choices": {"anyOf": [{"type": "object", "properties": {"k": {"const": n}}} for n in range(500)]},
-    "arrays of arrays": {
-        "$defs": {
-            f"d{n}": {"type": "array", "minItems": 1000, "items": {"$ref": f"#/$defs/d{n - 1}"} if n else {}}
-            for n in range(50)
-        },
-        "$ref": "#/$defs/d49",
-    },
-    "too deep": json.loads('{"items":' * 200 + "{}" + "}" * 200),
-    "a circle": {"$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}, "$ref": "#/$defs/a"},
-    "too large": {"enum": ["x" * 70_000]},
-}
-
-
-@pytest.mark.parametrize("bomb", BOMBS)
-def test_grammars_that_explode(home: Path, bomb: str, caplog: pytest.LogCaptureFixture) -> None:
-    schema = {"description": SECRET, **BOMBS[bomb]}
-    form = {"type": "json_schema", "json_schema": {"name": "bomb", "schema": schema}}
-    tool = {"type": "function", "function": {"name": "bomb", "parameters": {"properties": {"x": schema}}}}
-
-    async def work(http: httpx.AsyncClient) -> None:
-        bombs = [chat(response_format=form, max_tokens=6), chat(tools=[tool], tool_choice="required", max_tokens=6)]
-        *got, plain = await asyncio.gather(*(http.post(CHAT, json=each) for each in (*bombs, chat())))
-        assert {code(response) for response in got} <= {200, 400, 500}
-        assert code(plain) == 200
-
-    attack(home, work)
-    assert SECRET not in caplog.text
 
 
 def test_numbers_and_lists_as_large_as_they_get(home: Path) -> None:
