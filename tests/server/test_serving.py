@@ -131,6 +131,28 @@ def test_an_engine_that_fails_ends_the_answers_and_no_others(home: Path) -> None
     assert finishes(home) == ["error", "error", "end"]
 
 
+class Forgetting(ScriptedEngine):
+    """Its copies fail after they have emptied their target."""
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        self.keep(target, 0)
+        raise EngineError("the copy failed")
+
+
+def test_a_slot_whose_copy_failed_is_not_trusted(home: Path) -> None:
+    async def work(serving: Serving) -> None:
+        long = "Why is the sky blue? " * 3
+        first = await serving.answer(asking(long))
+        await collect(serving, asking("Quite another question", max_tokens=3))
+        with pytest.raises(EngineError, match="the copy failed"):  # into the second slot, from the first
+            await collect(serving, asking(long + "Or green?"))
+        _, ended, _ = await collect(serving, asking("Quite another question", max_tokens=3))
+        assert ended.cached_tokens == 0
+        await first.cancel()
+
+    run(home, work, Forgetting(REPLY, sequences=2, delay_s=0.01))
+
+
 def test_what_is_refused_leaves_no_trace_and_takes_no_place(home: Path) -> None:
     async def work(serving: Serving) -> None:
         for wanted, error in (

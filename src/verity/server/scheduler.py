@@ -141,6 +141,7 @@ class Scheduler:
             job.generation = Generation(self._engine, job.request)
             job.cached = self._reuse(slot, job)
         except VerityError as error:
+            slot.tokens = []  # a copy may have failed half-way: what stands there is not known
             job.tell(error)
             return
         slot.ahead = job.request.prompt_tokens[job.cached :]
