@@ -11,12 +11,11 @@ from typing import Any
 
 import msgspec
 
-from verity.engines.grammar import Grammar, json_schema, lark
+from verity.engines.grammar import COMPACT, Grammar, json_schema, lark
 from verity.engines.tool_calls import BEGIN, END, MAX_CALLS, MAX_TOOLS, Function, read_tool, spell_call
 from verity.errors import FormatError, UsageError
 from verity.statements.receipt import Message, ToolCall
 
-_COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 _NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 _CALLING = (
     "You can call these functions:\n<tools>\n{tools}\n</tools>\n"
@@ -75,7 +74,7 @@ def grammar_for(
     rules.append("call: " + " | ".join(f"call_{i}" for i in range(len(functions))))
     for index, function in enumerate(functions):
         opening = json.dumps(f'{BEGIN}{{"name": {json.dumps(function.name)}, "arguments": ')
-        arguments = {**(function.parameters or _NO_PARAMETERS), "x-guidance": _COMPACT}
+        arguments = {**(function.parameters or _NO_PARAMETERS), "x-guidance": COMPACT}
         rules.append(f"call_{index}: {opening} args_{index} {json.dumps('}' + END)}")
         rules.append(f"args_{index}: %json {json.dumps(arguments)}")
     if choice == "auto":
@@ -87,7 +86,7 @@ def _text(schema: str | None) -> str:
     """The rule of an answer that is no call."""
     if schema is None:
         return "text: TEXT\nTEXT: /(.|\\n)*/ & ~/<tool_call>(.|\\n)*/"
-    whole = {**json.loads(json_schema(schema).source), "x-guidance": _COMPACT}
+    whole = {**json.loads(json_schema(schema).source), "x-guidance": COMPACT}
     return f"text: %json {json.dumps(whole)}"
 
 

@@ -27,7 +27,7 @@ MAX_SOURCE = 1 << 16
 _LONG = 64
 _REMEMBERED = 16
 """Tokens of a forced text that is worth remembering, and how many of them are."""
-_COMPACT: dict[str, Any] = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+COMPACT: dict[str, Any] = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
 class Grammar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,7 +79,7 @@ def compiled(grammar: Grammar) -> str:
     from llguidance import LLMatcher
 
     if grammar.kind == "json_schema":
-        form = LLMatcher.grammar_from_json_schema(check_schema(grammar.source), defaults=_COMPACT)  # type: ignore[arg-type]
+        form = LLMatcher.grammar_from_json_schema(check_schema(grammar.source), defaults=COMPACT)  # type: ignore[arg-type]
     else:
         form = LLMatcher.grammar_from_lark(grammar.source)
     if problem := LLMatcher.validate_grammar(form):
