@@ -11,7 +11,7 @@ from cases import MACHINES, Machine, honest_cases
 from verity.node import Node
 from verity.replayer import ProcessReplayer
 
-COUNT = 30
+COUNT = 15
 
 pytestmark = pytest.mark.model
 
