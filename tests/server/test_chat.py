@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from verity.server.replies import ChatChunk, ChatReply
 from verity.statements.receipt import Message
+from verity.tools import grammar_for
 
 
 def test_an_answer_names_its_receipt_and_what_was_in_effect(app: FastAPI, service: FakeService) -> None:
@@ -216,7 +217,10 @@ def test_the_choice_of_tools(app: FastAPI, service: FakeService) -> None:
     for choice in ("auto", "required", named, "none"):
         assert post(app, CHAT, chat(tools=[WEATHER], tool_choice=choice)).status_code == 200
     post(app, CHAT, chat(tools=[WEATHER], tool_choice="required", parallel_tool_calls=False))
-    assert [asking.tool_choice for asking in service.asked[:4]] == ["auto", "required", "weather", "none"]
+    offered = service.asked[0].tools
+    wanted = [grammar_for(offered, choice) for choice in ("auto", "required", "weather", "none")]
+    assert [asking.grammar for asking in service.asked[:4]] == wanted
+    assert service.asked[4].grammar == grammar_for(offered, "required", parallel=False)
     sources = [asking.grammar.source if asking.grammar else None for asking in service.asked]
     assert sources[3] is None
     assert service.asked[3].tools == []

@@ -3,6 +3,20 @@ command's; a command that gets a durable write gets its point here, and its line
 
 from __future__ import annotations
 
+_ANSWERED = (
+    "database.open/journal-mode",
+    "answering.hold/create",
+    "recorder.begin/commit",
+    "recorder.finish/commit",
+    "answering.release/unlink",
+    "bundles.save/create",
+    "bundles.save/fsync",
+    "bundles.save/replace",
+    "bundles.save/fsync-folder",
+    "database.close/close",
+)
+"""Of whatever is computed on a device that has a model and its numerics, and saved."""
+
 POINTS = {
     "first-ask": (
         "home.locate/mkdir",
@@ -27,18 +41,7 @@ POINTS = {
         "bundles.save/fsync-folder",
         "database.close/close",
     ),
-    "ask": (
-        "database.open/journal-mode",
-        "answering.hold/create",
-        "recorder.begin/commit",
-        "recorder.finish/commit",
-        "answering.release/unlink",
-        "bundles.save/create",
-        "bundles.save/fsync",
-        "bundles.save/replace",
-        "bundles.save/fsync-folder",
-        "database.close/close",
-    ),
+    "ask": _ANSWERED,
     "ask-orphan": (
         "database.open/journal-mode",
         "recorder.finish/commit",
@@ -53,18 +56,7 @@ POINTS = {
         "bundles.save/fsync-folder",
         "database.close/close",
     ),
-    "embed": (
-        "database.open/journal-mode",
-        "answering.hold/create",
-        "recorder.begin/commit",
-        "recorder.finish/commit",
-        "answering.release/unlink",
-        "bundles.save/create",
-        "bundles.save/fsync",
-        "bundles.save/replace",
-        "bundles.save/fsync-folder",
-        "database.close/close",
-    ),
+    "embed": _ANSWERED,
     "issue": (
         "database.open/journal-mode",
         "issuer.issue/commit",

@@ -25,8 +25,6 @@ MAX_CALLS = 8
 BEGIN, END = "<tool_call>\n", "\n</tool_call>"
 _CALL = re.compile(re.escape(BEGIN) + r"(.*?)" + re.escape(END), re.DOTALL)
 _MAX_CALL = 1 << 20
-
-
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 

@@ -19,7 +19,7 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
     nonce         16 to 64 bytes, from ``nonce_from``; None: the device draws one
     seed          the number that the nonce was derived from, for the record
     choice        number of this answer, of ``choices`` to one request
-    tools         each one tool's JSON text; ``messages`` tell of them already, and ``grammar`` holds ``tool_choice``
+    tools         each one tool's JSON text; ``messages`` tell of them already, ``grammar`` which may be called
     adapters      names or digests with their scales, in order
     top_logprobs  how many alternatives to each token; None: no logprobs at all
     """
@@ -37,7 +37,6 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
     choices: int = 1
     grammar: Grammar | None = None
     tools: list[str] = []
-    tool_choice: str = "auto"
     adapters: list[tuple[str, float]] = []
     top_logprobs: int | None = None
 

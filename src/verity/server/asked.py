@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import secrets
 from typing import Any, Literal
 
 from verity.engines.grammar import Grammar, json_schema
+from verity.sampling.noise import read_nonce
 from verity.sampling.parameters import SamplingParameters
 from verity.server.answering import Asking
 from verity.server.failures import Failure, blaming
@@ -16,17 +16,8 @@ from verity.server.wire import ChatRequest, CompletionRequest, ScaledAdapter, To
 from verity.statements.receipt import Message, ToolCall
 from verity.tools import Turn, fold, grammar_for
 
-_NONCE = re.compile(r"([0-9a-fA-F]{2}){16,64}", re.ASCII)
 _SEED_DOMAIN = b"verity/openai-seed/v1"
-_SAMPLING = (
-    "temperature",
-    "top_k",
-    "top_p",
-    "min_p",
-    "repetition_penalty",
-    "presence_penalty",
-    "frequency_penalty",
-)
+_SAMPLING = SamplingParameters.__struct_fields__
 
 
 def chat_askings(request: ChatRequest, nonce: str | None) -> list[Asking]:
@@ -40,7 +31,7 @@ def chat_askings(request: ChatRequest, nonce: str | None) -> list[Asking]:
         common["max_tokens"] = request.max_completion_tokens
     if request.logprobs:
         common["top_logprobs"] = request.top_logprobs or 0
-    common |= {"grammar": _grammar(request, tools, choice), "tools": tools, "tool_choice": choice}
+    common |= {"grammar": _grammar(request, tools, choice), "tools": tools}
     choices = request.n or 1
     return [Asking(messages=messages, choice=number, choices=choices, **common) for number in range(choices)]
 
@@ -82,10 +73,8 @@ def _common(request: ChatRequest | CompletionRequest, nonce: str | None) -> dict
 
 def _nonce(header: str | None, seed: int | None, several: bool) -> tuple[bytes | None, Literal["caller", "device"]]:
     if header is not None:
-        if not _NONCE.fullmatch(header):
-            message = "the header x-verity-nonce is 16 to 64 bytes in hexadecimal"
-            raise Failure(400, message, param="x-verity-nonce", code="invalid_value")
-        return bytes.fromhex(header), "caller"
+        with blaming("x-verity-nonce"):
+            return read_nonce(header.lower()), "caller"
     if seed is not None:
         return seed_nonce(seed), "caller"
     return (secrets.token_bytes(32) if several else None), "device"  # all choices have one nonce

@@ -32,9 +32,7 @@ class Checker:
             raise Busy("another bundle is being verified", "try again later", 5.0)
         self._present = self._thread.submit(self._report, bundle, options)
         waiting = asyncio.wrap_future(self._present)
-        waiting.add_done_callback(
-            lambda done: done.cancelled() or done.exception()
-        )  # asked for, so that it is not logged
+        waiting.add_done_callback(lambda done: done.cancelled() or done.exception())  # asked for: it is not logged
         report = await asyncio.shield(waiting)
         result: dict[str, Any] = report.to_dict()
         return result

@@ -157,10 +157,8 @@ class Running:
 
     def _finish(self) -> Any:
         """How it ended: by itself, or what cut it off."""
-        return self._output().finish or ("cancelled" if self._job.cancelled or self._late() else "error")
-
-    def _late(self) -> bool:
-        return isinstance(self._failed, TimedOut)
+        cut_off = self._job.cancelled or isinstance(self._failed, TimedOut)
+        return self._output().finish or ("cancelled" if cut_off else "error")
 
 
 def _in_effect(request: Request, asking: Asking) -> dict[str, Any]:
