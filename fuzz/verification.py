@@ -21,7 +21,7 @@ from verity.statements.request import IntentName, Issued, read_request
 from verity.statements.strict import parse_json
 from verity.verify import embedding
 from verity.verify.claims import Fields, Withheld
-from verity.verify.embedding import AnyClaim
+from verity.verify.kinds import AnyClaim
 from verity.verify.policy import Policy
 from verity.verify.replay import CannotReplay
 from verity.verify.report import Report

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # imported in the functions instead: `import verity` stays ch
     from verity.statements.request import Issued
     from verity.store.blobs import Blobs
     from verity.store.reading import Progress
-    from verity.verify.embedding import AnyClaim
+    from verity.verify.kinds import AnyClaim
     from verity.verify.policy import Expected, Policy
     from verity.verify.report import Report
     from verity.verify.verifier import Replayer

@@ -18,7 +18,7 @@ from verity.engines.grammar import compiler
 from verity.engines.numerics import Numerics, measure, setting_of
 from verity.errors import FormatError, VerityError
 from verity.statements.strict import canonical
-from verity.verify.embedding import AnyClaim, replay_any
+from verity.verify.kinds import AnyClaim, replay_claim
 from verity.verify.replay import CannotReplay, Claim, Replayed
 
 STEPS = ("measuring numerics", "replaying")
@@ -61,7 +61,7 @@ def replay_apart(engine: Engine, request: Request, tell: Callable[[int, int, int
         numerics = measure(engine, lambda done, total: tell(done, total, _MEASURING))
     outcome = None
     if numerics.exact and claim.numerics == numerics:
-        outcome = replay_any(engine, claim, lambda done, total: tell(done, total, _REPLAYING))
+        outcome = replay_claim(engine, claim, lambda done, total: tell(done, total, _REPLAYING))
     return measured, Replayed(numerics=numerics, engine=engine.description, outcome=outcome)
 
 
@@ -69,7 +69,7 @@ def main() -> None:
     """The child: read one request from stdin, lock down, replay, answer on stdout."""
     channel = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # nothing that a library prints gets into the answer
-    request = msgspec.json.decode(sys.stdin.buffer.read(), type=Request)
+    request = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Request)
 
     def send(line: Line) -> None:
         channel.write(msgspec.json.encode(line) + b"\n")

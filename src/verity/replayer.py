@@ -23,7 +23,7 @@ from typing import IO
 
 import msgspec
 
-from verity.engines import LLAMA
+from verity.engines import ENGINES
 from verity.engines.llama import DEFAULT_MICRO_BATCH, MAX_CONTEXT
 from verity.engines.numerics import NumericsStore
 from verity.errors import FormatError, ModelNotFound, UsageError, VerityError
@@ -33,7 +33,7 @@ from verity.statements.strict import canonical, load
 from verity.store.adapters import add_command, base_in
 from verity.store.blobs import Blob, Blobs
 from verity.store.reading import Progress
-from verity.verify.embedding import AnyClaim
+from verity.verify.kinds import AnyClaim
 from verity.verify.replay import CannotReplay, ModelName, Replayed
 
 _MAX_LINE = 1 << 18
@@ -92,7 +92,7 @@ class ProcessReplayer:
             cpu_s=math.ceil(self._limit_s * (os.cpu_count() or 1)),
             parent=os.getpid(),
         )
-        last = self._run(msgspec.json.encode(request))
+        last = self._run(msgspec.msgpack.encode(request))
         if last.replayed is None:
             raise CannotReplay(last.problem or "the replay process gave no answer", last.hint)
         if last.replayed.outcome is not None and last.replayed.numerics != claim.numerics:
@@ -106,7 +106,7 @@ class ProcessReplayer:
 
     def _blob(self, claim: AnyClaim) -> Blob:
         """The model's file. Raises CannotReplay, and FormatError when the receipt contradicts the file."""
-        if claim.engine.get("name") != LLAMA:
+        if claim.engine.get("name") not in ENGINES:
             raise CannotReplay(f"no replay is made of the engine {claim.engine.get('name')!r}")
         return self._open(claim.model, "model")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from verity.engines.engine import AdapterFile
 from verity.engines.scripted import ScriptedEngine
-from verity.verify.embedding import AnyClaim, replay_any
+from verity.verify.kinds import AnyClaim, replay_claim
 from verity.verify.replay import Replayed
 from verity.verify.verifier import Replayer
 
@@ -18,7 +18,7 @@ def on(engine: Any) -> Replayer:
     """A Replayer on an engine that is there already, such as the one that answered."""
 
     def replayer(claim: AnyClaim) -> Replayed:
-        return Replayed(numerics=claim.numerics, engine=engine.description, outcome=replay_any(engine, claim))
+        return Replayed(numerics=claim.numerics, engine=engine.description, outcome=replay_claim(engine, claim))
 
     return replayer
 

@@ -30,16 +30,13 @@ from verity.statements.receipt import convert_field
 from verity.statements.request import TIME
 from verity.statements.strict import canonical, decode_hex
 from verity.verify.claims import Fields
-from verity.verify.replay import CannotReplay, Claim, ModelName, Outcome
-from verity.verify.replay import replay as replay_generation
+from verity.verify.replay import CannotReplay, ModelName, Outcome
 from verity.verify.report import Check
 
 UNUSED: dict[str, Any] = {"adapters": [], "batch": None, "previous_turn": None, "request": None, "retention": None}
 """Fields that later versions fill, with the value that says that their feature is not in use."""
 
 FINISHES = ("end", "cancelled", "error", "aborted")
-OF_CHANCE = ("intent-first", "nonce", "seed-origin")
-NOTHING_DRAWN = "an embedding is not drawn at random: it has no nonce, and nobody could choose one"
 
 
 class _Way(msgspec.Struct, frozen=True):
@@ -67,9 +64,6 @@ class EmbeddingClaim(msgspec.Struct, frozen=True, kw_only=True, tag="embedding")
     def longest(self) -> int:
         """Tokens that the context must hold at once."""
         return max(map(len, self.prompt_tokens))
-
-
-AnyClaim = Claim | EmbeddingClaim
 
 
 def output(fields: Fields) -> Check:
@@ -136,13 +130,6 @@ def _texts(fields: Fields, prompt_tokens: list[list[int]]) -> list[str]:
     if not all(prompt_tokens) or sum(map(len, prompt_tokens)) > MAX_TEXT_TOKENS:
         raise FormatError(f"a text has at least one token, and all together at most {MAX_TEXT_TOKENS:,}")
     return [message.content for message in messages]
-
-
-def replay_any(engine: Engine, claim: AnyClaim, progress: Callable[[int, int], None] | None = None) -> Outcome:
-    """Re-run a claim of either kind. Raises EngineError, CannotReplay."""
-    if isinstance(claim, Claim):
-        return replay_generation(engine, claim, progress)
-    return replay(engine, claim, progress)
 
 
 def replay(engine: Engine, claim: EmbeddingClaim, progress: Callable[[int, int], None] | None = None) -> Outcome:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from verity.engines import LLAMA, SCRIPTED
+from verity.engines import ENGINES, SCRIPTED
 from verity.sampling.noise import derive_seed, read_nonce
 from verity.statements.adapters import AdapterUse
 from verity.statements.receipt import KINDS, Statement, table_of
@@ -14,8 +14,6 @@ from verity.verify.claims import Fields, Nonce
 from verity.verify.policy import Expected, Policy
 from verity.verify.replay import ModelName
 from verity.verify.report import Check
-
-ENGINES = (LLAMA,)
 
 
 def known(intent: Statement, result: Statement) -> Check:

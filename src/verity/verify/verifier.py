@@ -32,15 +32,14 @@ from typing import Any, Protocol
 from verity.errors import FormatError, SignatureError, VerityError
 from verity.statements.bundle import Bundle, Disclosure
 from verity.statements.dsse import Envelope
-from verity.statements.receipt import EMBEDDING, INTENT, RESULT, Statement, read_statement
+from verity.statements.receipt import INTENT, RESULT, Statement, read_statement
 from verity.statements.request import Issued, read_request
-from verity.statements.strict import decode_base64
-from verity.verify import content, embedding, expectations, logged, turns
+from verity.verify import content, expectations, logged, turns
 from verity.verify.claims import Withheld
-from verity.verify.embedding import AnyClaim
+from verity.verify.kinds import OF_CHANCE, AnyClaim, Kind, kind_of
 from verity.verify.origin import NAME, seed_origin
 from verity.verify.policy import Expected, Policy
-from verity.verify.replay import CannotReplay, Claim, Replayed
+from verity.verify.replay import CannotReplay, Replayed
 from verity.verify.report import Check, Report
 
 _NOT_OPENED = "the disclosure is missing or does not hold"
@@ -64,11 +63,11 @@ def verify(bundle: Bundle, policy: Policy, expected: Expected, replayer: Replaye
     checks.append(_try("intent-first", lambda: logged.intent_first(bundle, intent, known.intent if known else None)))
     opened = content.open_fields(bundle, intent, result)
     checks.append(opened.check)
-    kind = intent.predicate.kind
+    kind = kind_of(intent.predicate.kind)
     checks += _content_checks(kind, opened, policy, expected, known, carried, device)
     checks += _replay_checks(kind, opened, policy, expected, known, device, checks, replayer)
-    if kind == EMBEDDING:
-        checks = [_not_made(c.name, embedding.NOTHING_DRAWN) if c.name in embedding.OF_CHANCE else c for c in checks]
+    if kind.not_drawn:
+        checks = [_not_made(c.name, kind.not_drawn) if c.name in OF_CHANCE else c for c in checks]
     required = policy.required(expected, replay=replayer is not None)
     for name in required:
         if all(c.name != name for c in checks):
@@ -87,7 +86,7 @@ def _carried(bundle: Bundle) -> Issued | None:
 
 
 def _replay_checks(
-    kind: str,
+    kind: Kind,
     opened: content.Opened,
     policy: Policy,
     expected: Expected,
@@ -132,7 +131,7 @@ def _signed(bundle: Bundle, policy: Policy, expected: Expected, device: str) -> 
 
 
 def _content_checks(
-    kind: str,
+    kind: Kind,
     opened: content.Opened,
     policy: Policy,
     expected: Expected,
@@ -144,7 +143,7 @@ def _content_checks(
     fields = opened.fields
     nonces = {n for n in (expected.nonce, known.nonce.hex() if known and known.nonce else None) if n is not None}
     steps: dict[str, Callable[[], Check]] = {
-        "output": lambda: content.output(fields, opened.tokens),
+        "output": lambda: kind.output(opened),
         "engine": lambda: expectations.engine(fields),
         "model": lambda: expectations.model(fields, policy, expected),
         "prompt": lambda: expectations.prompt(fields, expected),
@@ -155,8 +154,6 @@ def _content_checks(
         "numerics": lambda: expectations.numerics(fields, policy),
         "finish": lambda: expectations.finish(fields, policy),
     }
-    if kind == EMBEDDING:
-        steps["output"] = lambda: embedding.output(fields)
     if opened.check.status != "passed":
         return [_not_made(name, _NOT_OPENED) for name in steps]
     return [_try(name, step) for name, step in steps.items()]
@@ -172,12 +169,12 @@ def _try(name: str, step: Callable[[], Check]) -> Check:
         return Check(name, "failed", _sentence(str(error)))
 
 
-def _replayed(kind: str, opened: content.Opened, replayer: Replayer | None) -> Check:
+def _replayed(kind: Kind, opened: content.Opened, replayer: Replayer | None) -> Check:
     name = "replayed-exact"
     if replayer is None:
         return _not_made(name, "no replay was asked for")
     try:
-        claim = embedding.claim(opened.fields) if kind == EMBEDDING else _generation(opened)
+        claim = kind.claim(opened)
         replayed = replayer(claim)
     except Withheld as field:
         return _not_made(name, f"the field {str(field)!r} was not disclosed")
@@ -188,13 +185,6 @@ def _replayed(kind: str, opened: content.Opened, replayer: Replayer | None) -> C
     except VerityError as error:  # a caller's own replayer: the engine could not follow what the receipt says
         return _not_made(name, str(error), hint=error.hint)
     return _judge(name, claim, replayed)
-
-
-def _generation(opened: content.Opened) -> Claim:
-    if opened.tokens is None:
-        raise CannotReplay("part of the output was not disclosed")
-    pieces = [decode_base64(t.piece, "token's bytes") for t in opened.tokens]
-    return opened.fields.claim([t.id for t in opened.tokens], pieces)
 
 
 def _judge(name: str, claim: AnyClaim, replayed: Replayed) -> Check:

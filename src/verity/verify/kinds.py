@@ -1,0 +1,67 @@
+"""The kinds of receipt, and what differs between them: how the output is checked, and how it is replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from verity.engines.engine import Engine
+from verity.statements.receipt import EMBEDDING, GENERATION
+from verity.statements.strict import decode_base64
+from verity.verify import content, embedding
+from verity.verify.content import Opened
+from verity.verify.embedding import EmbeddingClaim
+from verity.verify.replay import CannotReplay, Claim, Outcome, replay
+from verity.verify.report import Check
+
+AnyClaim = Claim | EmbeddingClaim
+"""What a replayer may be handed: each is told by its tag."""
+
+Progress = Callable[[int, int], None]
+
+
+class Kind(NamedTuple):
+    """One kind of receipt.
+
+    output        step 8: what was disclosed belongs together
+    claim         what the replay needs; raises Withheld, CannotReplay, FormatError
+    not_drawn     why there is nothing to say about chance, where nothing is drawn at random
+    """
+
+    output: Callable[[Opened], Check]
+    claim: Callable[[Opened], AnyClaim]
+    not_drawn: str = ""
+
+
+def _generation(opened: Opened) -> Claim:
+    if opened.tokens is None:
+        raise CannotReplay("part of the output was not disclosed")
+    pieces = [decode_base64(t.piece, "token's bytes") for t in opened.tokens]
+    return opened.fields.claim([t.id for t in opened.tokens], pieces)
+
+
+KINDS = {
+    GENERATION: Kind(lambda opened: content.output(opened.fields, opened.tokens), _generation),
+    EMBEDDING: Kind(
+        lambda opened: embedding.output(opened.fields),
+        lambda opened: embedding.claim(opened.fields),
+        "an embedding is not drawn at random: it has no nonce, and nobody could choose one",
+    ),
+}
+OF_CHANCE = ("intent-first", "nonce", "seed-origin")
+"""Checks that say nothing where nothing is drawn."""
+
+_REPLAYS: dict[type, Callable[[Any, Any, Progress | None], Outcome]] = {
+    Claim: replay,
+    EmbeddingClaim: embedding.replay,
+}
+
+
+def kind_of(name: str) -> Kind:
+    """The kind of this name; an unknown one, which no verifier accepts, is read as a generation."""
+    return KINDS.get(name, KINDS[GENERATION])
+
+
+def replay_claim(engine: Engine, claim: AnyClaim, progress: Progress | None = None) -> Outcome:
+    """Replay a claim of any kind on the engine that it names. Raises EngineError, CannotReplay."""
+    return _REPLAYS[type(claim)](engine, claim, progress)
