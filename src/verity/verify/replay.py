@@ -101,15 +101,15 @@ def replay(engine: Engine, claim: Claim, progress: Callable[[int, int], None] | 
     try:
         outcome = _replay(engine, claim, progress)
     except VerityError as error:
-        if _other_compiler(claim):
-            raise CannotReplay(f"its grammar could not be followed here: {error}", _other_compiler(claim)) from error
+        if other_compiler(claim):
+            raise CannotReplay(f"its grammar could not be followed here: {error}", other_compiler(claim)) from error
         raise
-    if not outcome.matches and (hint := _other_compiler(claim)):
+    if not outcome.matches and (hint := other_compiler(claim)):
         raise CannotReplay(outcome.sentence.rstrip("."), hint)
     return outcome
 
 
-def _other_compiler(claim: Claim) -> str:
+def other_compiler(claim: Claim) -> str:
     """What to do about a grammar by another compiler; nothing when it is the one here."""
     if claim.grammar is None or claim.grammar.compiler == compiler():
         return ""
@@ -117,15 +117,8 @@ def _other_compiler(claim: Claim) -> str:
 
 
 def _replay(engine: Engine, claim: Claim, progress: Callable[[int, int], None] | None) -> Outcome:
-    used = [(adapter.blake3, adapter.scale) for adapter in engine.adapters]
-    if used != [(adapter.blake3, adapter.scale) for adapter in claim.adapters]:
-        raise CannotReplay("the engine computes with other adapters than the receipt names")
-    engine.reset()
-    wrong = _prompt_differs(engine, claim) or _impossible(engine, claim)
-    if wrong is not None:
+    if (wrong := begin(engine, claim)) is not None:
         return wrong
-    if not claim.tokens:
-        raise CannotReplay("the answer was cut off before its first token: there is nothing to replay")
     sampler = Sampler(claim.parameters, bytes.fromhex(claim.seed), claim.prompt_tokens)
     output = Output(claim.max_tokens, claim.stops)
     constraint = engine.constrain(claim.grammar) if claim.grammar is not None else None
@@ -133,7 +126,7 @@ def _replay(engine: Engine, claim: Claim, progress: Callable[[int, int], None] |
     rows = engine.advance_all(sequence, skip=len(claim.prompt_tokens) - 1)
     for position, (token, logits) in enumerate(zip(claim.tokens, rows, strict=True)):
         if output.finish is not None:
-            return _differs(f"the answer was over after {position} tokens ({output.finish}), yet it goes on")
+            return goes_on(position, output)
         verdict = sampler.judge(constraint.apply(logits) if constraint else logits, token)
         if not verdict.matches:
             return _token_differs(engine, position, token, verdict.best, verdict.margin)
@@ -142,7 +135,19 @@ def _replay(engine: Engine, claim: Claim, progress: Callable[[int, int], None] |
             constraint.push(token)
         if progress is not None and position % 16 == 15:
             progress(position + 1, len(claim.tokens))
-    return _ending_differs(output, claim) or _matches(claim)
+    return ending_differs(output, claim) or _matches(claim)
+
+
+def begin(engine: Engine, claim: Claim) -> Outcome | None:
+    """Make the engine ready, and say what is wrong with the claim whatever the numerics. Raises CannotReplay."""
+    used = [(adapter.blake3, adapter.scale) for adapter in engine.adapters]
+    if used != [(adapter.blake3, adapter.scale) for adapter in claim.adapters]:
+        raise CannotReplay("the engine computes with other adapters than the receipt names")
+    engine.reset()
+    wrong = _prompt_differs(engine, claim) or _impossible(engine, claim)
+    if wrong is None and not claim.tokens:
+        raise CannotReplay("the answer was cut off before its first token: there is nothing to replay")
+    return wrong
 
 
 def _matches(claim: Claim) -> Outcome:
@@ -163,28 +168,28 @@ def _prompt_differs(engine: Engine, claim: Claim) -> Outcome | None:
     template = claim.template
     if template is None:
         if engine.tokenizer != claim.tokenizer or engine.tokenize(claim.messages[0].content) != claim.prompt_tokens:
-            return _differs("the prompt's tokens do not follow from the disclosed prompt")
+            return differs("the prompt's tokens do not follow from the disclosed prompt")
         return None
     if engine.template_digest != template.sha256:
-        return _differs("the receipt names another chat template than the model's own")
+        return differs("the receipt names another chat template than the model's own")
     if engine.template_clock != (template.clock is not None) or not template.add_generation_prompt:
-        return _differs("the receipt names other arguments of the chat template than the engine gives it")
+        return differs("the receipt names other arguments of the chat template than the engine gives it")
     if engine.tokenizer != claim.tokenizer:
-        return _differs("the receipt names another tokenizer than the model's own")
+        return differs("the receipt names another tokenizer than the model's own")
     if engine.tokenize(engine.render(claim.messages, template.clock)) != claim.prompt_tokens:
-        return _differs("the prompt's tokens do not follow from the disclosed messages")
+        return differs("the prompt's tokens do not follow from the disclosed messages")
     return None
 
 
 def _impossible(engine: Engine, claim: Claim) -> Outcome | None:
     """What the engine would refuse to evaluate is no honest output."""
     if len(claim.prompt_tokens) + len(claim.tokens) > engine.context_size:
-        return _differs("prompt and output do not fit the context that the receipt names")
+        return differs("prompt and output do not fit the context that the receipt names")
     for position, (token, piece) in enumerate(zip(claim.tokens, claim.pieces, strict=True)):
         if token >= engine.vocabulary:
-            return _differs(f"output token {position} is not in the model's vocabulary", position=position)
+            return differs(f"output token {position} is not in the model's vocabulary", position=position)
         if engine.piece(token) != piece:
-            return _differs(f"the bytes of output token {position} are not the model's for it", position=position)
+            return differs(f"the bytes of output token {position} are not the model's for it", position=position)
     return None
 
 
@@ -193,7 +198,7 @@ def _token_differs(engine: Engine, position: int, claimed: int, best: int, margi
         return engine.piece(token).decode("utf-8", "replace")
 
     by = "it was filtered out" if math.isinf(margin) else f"it scores {margin:.4g} less"
-    return _differs(
+    return differs(
         f"at output token {position} the receipt claims {text(claimed)!r} where the model gives {text(best)!r} ({by})",
         position=position,
         claimed={"token": claimed, "text": text(claimed)},
@@ -202,17 +207,22 @@ def _token_differs(engine: Engine, position: int, claimed: int, best: int, margi
     )
 
 
-def _ending_differs(output: Output, claim: Claim) -> Outcome | None:
+def goes_on(position: int, output: Output) -> Outcome:
+    return differs(f"the answer was over after {position} tokens ({output.finish}), yet it goes on")
+
+
+def ending_differs(output: Output, claim: Claim) -> Outcome | None:
+    """Whether the answer ends otherwise than its tokens say, which no numerics explains."""
     cut_off = claim.finish in ("cancelled", "error", "aborted")
     if (output.finish is not None) if cut_off else (output.finish != claim.finish):
         seen = output.finish or "not over"
-        return _differs(f"the receipt says that the answer ended by {claim.finish!r}, the replay says {seen!r}")
+        return differs(f"the receipt says that the answer ended by {claim.finish!r}, the replay says {seen!r}")
     if output.text != claim.text:
-        return _differs("the output's text is not the text of its tokens")
+        return differs("the output's text is not the text of its tokens")
     if claim.tool_calls != (parse_calls(claim.text) if claim.tools else []):
-        return _differs("the receipt's tool calls are not those in its text")
+        return differs("the receipt's tool calls are not those in its text")
     return None
 
 
-def _differs(sentence: str, **evidence: Any) -> Outcome:
+def differs(sentence: str, **evidence: Any) -> Outcome:
     return Outcome(False, f"The replay differs: {sentence}.", evidence)
