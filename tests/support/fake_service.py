@@ -114,6 +114,11 @@ class FakeService:
     async def models(self) -> list[ModelInfo]:
         return [ModelInfo(id=MODEL, created=1_700_000_000, blake3=DIGEST, loaded=True)]
 
+    async def states(self, receipt_id: str, segments: list[int]) -> bytes:
+        if receipt_id not in self.bundles:
+            raise UsageError(f"this device has no receipt {receipt_id!r}")
+        return encode_states(receipt_id, [b"rows"] * max(segments))
+
     async def bundle(self, receipt_id: str, disclose: bool) -> bytes:
         if receipt_id != "ab" * 16:
             raise UsageError(f"there is no receipt {receipt_id}", "`verity show` lists them")
