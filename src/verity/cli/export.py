@@ -51,7 +51,7 @@ def export(
     with Node(home) as node:
         bundle = node.exporter.bundle(receipt, selection, read_checkpoint(since) if since is not None else None)
         path = bundles.save(bundle, Path(save))
-        written = str(node.export_states(receipt, beside(path))) if states else None
+        written = str(node.states.export(receipt, beside(path))) if states else None
     told = warnings(bundle)
     disclosure: Any = bundle.disclosure
     lines = [*disclosure.intent, *disclosure.result] if selection != type(selection)() else []
