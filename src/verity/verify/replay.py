@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from verity.engines.engine import Engine
+from verity.engines.engine import Engine, Logits
 from verity.engines.grammar import Grammar, compiler
 from verity.engines.numerics import Numerics
 from verity.engines.output import Output
@@ -22,6 +22,7 @@ from verity.sampling.parameters import SamplingParameters
 from verity.sampling.sampler import Sampler
 from verity.statements.adapters import AdapterUse
 from verity.statements.receipt import Message, ToolCall
+from verity.statements.segments import NO_GRAMMAR
 
 
 class ModelName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,59 +88,110 @@ class Outcome(msgspec.Struct, frozen=True):
     evidence: dict[str, Any] = {}
 
 
+class Measured(msgspec.Struct, frozen=True):
+    """What can be told of an output under other numerics than its own: the signed margin of each token in logits
+    (sampling/margins.py); or what is ``wrong`` whatever the numerics, and then no margins."""
+
+    margins: list[float]
+    wrong: Outcome | None = None
+
+
 class Replayed(msgspec.Struct, frozen=True):
-    """What a replayer measured here, and what came out; ``outcome`` is None when the fingerprints differ."""
+    """What a replayer measured here, and what came out: an ``outcome`` when the fingerprints agree, ``measured`` when
+    they do not and the claim is of an output that was drawn token by token."""
 
     numerics: Numerics
     engine: dict[str, Any]
     outcome: Outcome | None
+    measured: Measured | None = None
 
 
 def replay(engine: Engine, claim: Claim, progress: Callable[[int, int], None] | None = None) -> Outcome:
     """Re-run ``claim`` on ``engine``. Raises EngineError when the model cannot be run, CannotReplay without tokens, and
     for a grammar by another compiler than the one here under which it does not come out again."""
+    return with_its_compiler(claim, lambda: _replay(engine, claim, progress))
+
+
+def with_its_compiler(claim: Claim, made: Callable[[], Outcome]) -> Outcome:
+    """The outcome of a replay. Raises CannotReplay instead of a verdict that another grammar compiler may be to blame
+    for."""
     try:
-        outcome = _replay(engine, claim, progress)
+        outcome = made()
     except VerityError as error:
-        if other_compiler(claim):
-            raise CannotReplay(f"its grammar could not be followed here: {error}", other_compiler(claim)) from error
+        if _other_compiler(claim):
+            raise CannotReplay(f"its grammar could not be followed here: {error}", _other_compiler(claim)) from error
         raise
-    if not outcome.matches and (hint := other_compiler(claim)):
+    if not outcome.matches and (hint := _other_compiler(claim)):
         raise CannotReplay(outcome.sentence.rstrip("."), hint)
     return outcome
 
 
-def other_compiler(claim: Claim) -> str:
+def _other_compiler(claim: Claim) -> str:
     """What to do about a grammar by another compiler; nothing when it is the one here."""
     if claim.grammar is None or claim.grammar.compiler == compiler():
         return ""
     return f"its grammar is by {claim.grammar.compiler[:80]!r}, here is {compiler()}: replay it with that one"
 
 
-def _replay(engine: Engine, claim: Claim, progress: Callable[[int, int], None] | None) -> Outcome:
-    if (wrong := begin(engine, claim)) is not None:
-        return wrong
-    sampler = Sampler(claim.parameters, bytes.fromhex(claim.seed), claim.prompt_tokens)
-    output = Output(claim.max_tokens, claim.stops)
-    constraint = engine.constrain(claim.grammar) if claim.grammar is not None else None
-    sequence = [*claim.prompt_tokens, *claim.tokens[:-1]]
-    rows = engine.advance_all(sequence, skip=len(claim.prompt_tokens) - 1)
-    for position, (token, logits) in enumerate(zip(claim.tokens, rows, strict=True)):
-        if output.finish is not None:
-            return goes_on(position, output)
-        verdict = sampler.judge(constraint.apply(logits) if constraint else logits, token)
+class Judge:
+    """Goes through a claim's output, token by token, and says of each whether it is the one that is drawn there.
+
+    ``skip`` goes on without the model's word. Both tell when the answer was over before.
+    """
+
+    def __init__(self, engine: Engine, claim: Claim) -> None:
+        self._engine = engine
+        self._claim = claim
+        self._sampler = Sampler(claim.parameters, bytes.fromhex(claim.seed), claim.prompt_tokens)
+        self._output = Output(claim.max_tokens, claim.stops)
+        self._constraint = engine.constrain(claim.grammar) if claim.grammar is not None else None
+
+    def skip(self, token: int) -> Outcome | None:
+        """What is wrong with going on after what came before, if anything is."""
+        if (over := self._over()) is not None:
+            return over
+        self._sampler.skip(token)
+        if not self._push(token):
+            return differs(f"output token {len(self._output.tokens) - 1} is not allowed by the grammar")
+        return None
+
+    def token(self, token: int, logits: Logits) -> Outcome | None:
+        """What is wrong with this token, where the model gives ``logits``; None when it is the one."""
+        if (over := self._over()) is not None:
+            return over
+        position = len(self._output.tokens)
+        verdict = self._sampler.judge(self.allowing(logits), token)
         if not verdict.matches:
-            return _token_differs(engine, position, token, verdict.best, verdict.margin)
-        output.push(token, engine.piece(token), engine.is_end(token))
-        if constraint is not None:
-            constraint.push(token)
-        if progress is not None and position % 16 == 15:
-            progress(position + 1, len(claim.tokens))
-    return ending_differs(output, claim) or _matches(claim)
+            return _token_differs(self._engine, position, token, verdict.best, verdict.margin)
+        self._push(token)
+        return None
+
+    def allowing(self, logits: Logits) -> Logits:
+        """The logits with −∞ for what the grammar does not allow next."""
+        return self._constraint.apply(logits) if self._constraint is not None else logits
+
+    def ending(self) -> Outcome | None:
+        """What is wrong with how the answer ends."""
+        return _ending_differs(self._output, self._claim)
+
+    def allowed(self) -> bytes:
+        """The digest of what the grammar allowed for the last token; NO_GRAMMAR without one."""
+        return self._constraint.digest() if self._constraint is not None else NO_GRAMMAR
+
+    def _over(self) -> Outcome | None:
+        if self._output.finish is None:
+            return None
+        count = len(self._output.tokens)
+        return differs(f"the answer was over after {count} tokens ({self._output.finish}), yet it goes on")
+
+    def _push(self, token: int) -> bool:
+        self._output.push(token, self._engine.piece(token), self._engine.is_end(token))
+        return self._constraint is None or self._constraint.push(token)
 
 
-def begin(engine: Engine, claim: Claim) -> Outcome | None:
-    """Make the engine ready, and say what is wrong with the claim whatever the numerics. Raises CannotReplay."""
+def prepare(engine: Engine, claim: Claim) -> Outcome | None:
+    """What can be told without computing: whether the prompt's tokens follow from the messages, and all tokens are the
+    model's. Raises CannotReplay when the engine is not the one for this claim, or there is nothing to replay."""
     used = [(adapter.blake3, adapter.scale) for adapter in engine.adapters]
     if used != [(adapter.blake3, adapter.scale) for adapter in claim.adapters]:
         raise CannotReplay("the engine computes with other adapters than the receipt names")
@@ -148,6 +200,20 @@ def begin(engine: Engine, claim: Claim) -> Outcome | None:
     if wrong is None and not claim.tokens:
         raise CannotReplay("the answer was cut off before its first token: there is nothing to replay")
     return wrong
+
+
+def _replay(engine: Engine, claim: Claim, progress: Callable[[int, int], None] | None) -> Outcome:
+    if (wrong := prepare(engine, claim)) is not None:
+        return wrong
+    judge = Judge(engine, claim)
+    sequence = [*claim.prompt_tokens, *claim.tokens[:-1]]
+    rows = engine.advance_all(sequence, skip=len(claim.prompt_tokens) - 1)
+    for position, (token, logits) in enumerate(zip(claim.tokens, rows, strict=True)):
+        if (wrong := judge.token(token, logits)) is not None:
+            return wrong
+        if progress is not None and position % 16 == 15:
+            progress(position + 1, len(claim.tokens))
+    return judge.ending() or _matches(claim)
 
 
 def _matches(claim: Claim) -> Outcome:
@@ -207,12 +273,7 @@ def _token_differs(engine: Engine, position: int, claimed: int, best: int, margi
     )
 
 
-def goes_on(position: int, output: Output) -> Outcome:
-    return differs(f"the answer was over after {position} tokens ({output.finish}), yet it goes on")
-
-
-def ending_differs(output: Output, claim: Claim) -> Outcome | None:
-    """Whether the answer ends otherwise than its tokens say, which no numerics explains."""
+def _ending_differs(output: Output, claim: Claim) -> Outcome | None:
     cut_off = claim.finish in ("cancelled", "error", "aborted")
     if (output.finish is not None) if cut_off else (output.finish != claim.finish):
         seen = output.finish or "not over"
