@@ -53,14 +53,14 @@ class Covered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """See spec/statistics.md §3. ``edges`` are the sizes of margins (logits) at which a bin begins, the first 0;
+    """See spec/statistics.md §3. ``engine`` is its version, ``edges`` are the sizes of margins (logits) at which a bin begins, the first 0;
     ``typical_edit`` is the median margin of a token that the model might as well have written.
     Raises FormatError."""
 
     format: int
     models: list[str]
     numerics: list[str]
-    library: str
+    engine: str
     honest_tokens: int
     covered: Covered
     edges: list[float]
@@ -104,7 +104,7 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         """Tokens in a window: an output is judged in pieces of at most so many."""
         return self.nulls[-1].tokens
 
-    def covers(self, model: str, parameters: SamplingParameters) -> str:
+    def uncovered(self, model: str, parameters: SamplingParameters) -> str:
         """Why it does not hold for this model (BLAKE3, hex) and sampling; nothing if it does."""
         if model not in self.models:
             return "the calibration is of another model"
