@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import struct
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -64,6 +65,7 @@ _STREAMED: dict[int | str, dict[str, Any]] = {
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     },
 }
+_NUMBERS = re.compile(r"[0-9]{1,5}(,[0-9]{1,5})*", re.ASCII)
 _BYTES = "application/octet-stream"
 _STATES: dict[int | str, dict[str, Any]] = {
     **FAILURES,
@@ -154,6 +156,8 @@ async def states(receipt: ReceiptId, segments: Segments, request: Request, servi
     them: a state tells all text before it."""
     if not request.scope[OWNER]:
         raise Failure(403, "states are opened to the owner's key only", code="owner_only")
+    if not _NUMBERS.fullmatch(segments):
+        raise Failure(400, "name segments by their numbers, as in 3,7", param="segments", code="invalid_value")
     wanted = [int(number) for number in segments.split(",")]
 
     async def work() -> Response:
