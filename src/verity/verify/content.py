@@ -30,13 +30,15 @@ from verity.verify.segments import Segments, open_segments
 
 
 class Opened(NamedTuple):
-    """The check, and what it established: the opened fields, and the tokens and segments if all of them were opened."""
+    """The check, and what it established: the opened fields, and the tokens and segments if all of them were opened;
+    the receipt's id, and the statement digest of its intent."""
 
     check: Check
     fields: Fields
     tokens: list[TokenOpening] | None
     segments: Segments | None = None
     receipt: str = ""
+    intent: bytes = b""
 
 
 def open_fields(bundle: Bundle, intent: Statement, result: Statement) -> Opened:
@@ -66,7 +68,7 @@ def open_fields(bundle: Bundle, intent: Statement, result: Statement) -> Opened:
     except (FormatError, ProofError) as error:
         sentence = f"The disclosure is not what the receipt committed to: {error}."
         return Opened(Check("disclosure", "failed", sentence), nothing, None)
-    return Opened(_summary(fields, disclosure.tokens, tokens), fields, tokens, segments, intent.predicate.id)
+    return Opened(_summary(fields, disclosure.tokens, tokens), fields, tokens, segments, intent.predicate.id, named)
 
 
 def generation_claim(opened: Opened) -> Claim:
