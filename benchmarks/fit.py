@@ -15,7 +15,10 @@ from verity.verify.statistics import token_scores
 
 Floats = npt.NDArray[np.float64]
 
-EDGES = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0)
+EDGES = (
+    0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.4, 2.8, 3.4,
+    4.0, 5.6, 8.0,
+)  # fmt: skip
 EDITED = (1 / 32, 1 / 8, 1 / 2)
 LENGTHS = (4, 8, 12, 16, 20, 24, 28, 32)
 _ENOUGH = 20
@@ -44,15 +47,15 @@ def count(margins: Sequence[float] | Floats) -> Counts:
 
 
 def honest_misses(margins: Floats) -> Floats:
-    """How many misses an honest run has in each bin. Where few were counted, a Pareto tail says how many to expect: its
-    exponent is the lower 95 % limit, so that the tail is rather too heavy."""
+    """How many misses an honest run has in each bin. Where few were counted, an exponential tail says how many to
+    expect: its rate is the lower 95 % limit, so that the tail is rather too heavy."""
     counted = count(margins).missed
     misses = np.sort(margins[margins > 0.0])
     start = next((b for b in range(1, len(EDGES)) if counted[b:].sum() <= 2 * _ENOUGH), len(EDGES) - 1)
     beyond = misses[misses >= EDGES[start]]
-    hill = len(beyond) / max(float(np.log(beyond / EDGES[start]).sum()), 1e-9) if len(beyond) else 1.0
-    exponent = hill * max(1.0 - _NORMAL_95 / math.sqrt(max(len(beyond), 1)), 0.5)
-    share = (np.array(EDGES[start:]) / EDGES[start]) ** -exponent
+    rate = len(beyond) / max(float((beyond - EDGES[start]).sum()), 1e-9) if len(beyond) else 1.0
+    rate *= max(1.0 - _NORMAL_95 / math.sqrt(max(len(beyond), 1)), 0.5)
+    share = np.exp(-rate * (np.array(EDGES[start:]) - EDGES[start]))
     expected = max(len(beyond), 1) * (share - np.append(share[1:], 0.0))
     return np.concatenate([counted[:start], np.maximum(expected, 1e-12)])
 

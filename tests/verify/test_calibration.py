@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated import calibration
 
+from fit import EDGES
 from verity.errors import FormatError
 from verity.sampling.parameters import SamplingParameters
 from verity.store import catalogue
@@ -64,7 +65,7 @@ def _in(name: str, index: int, member: str, value: Any) -> Callable[[dict[str, A
         _set("false_alarm_rate", 0.9),
         _set("typical_edit", -1.0),
         _set("unknown", 1),
-        _in("alternatives", 0, "missed", [1e9] * 17),
+        _in("alternatives", 0, "missed", [1e9] * len(EDGES)),
         _in("alternatives", 0, "drawn", [0.0]),
         _in("nulls", 0, "rate", 0.0),
         _in("nulls", 0, "rate", 2.0),
