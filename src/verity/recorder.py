@@ -24,7 +24,9 @@ from verity.statements.commitments import (
     ID_BYTES,
     SALT_BYTES,
     SECRET_BYTES,
+    SEGMENT_FIELD,
     TOKEN_FIELD,
+    commit_element,
     commit_token,
     derive_salt,
     digest_fields,
@@ -44,11 +46,13 @@ from verity.statements.receipt import (
     statement_digest,
 )
 from verity.statements.request import IntentName
+from verity.statements.segments import Evaluated, Leaf, SegmentRoot, chain, evaluated_length, make_leaves, pack
 from verity.statements.strict import load
 from verity.store.answering import Answering, Hold
 from verity.store.clock import now
 from verity.store.database import Database
-from verity.store.receipts import DONE, OPEN, PROMISED, Kept, Private, Receipts, Token
+from verity.store.receipts import DONE, OPEN, PROMISED, Kept, Private, Receipts, Segment, Token
+from verity.store.states import States
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -71,6 +75,7 @@ class Recorder:
         self._key = key
         self._receipts = Receipts(database)
         self._answering = Answering(database.path.parent)
+        self.states = States(database.path.parent)
 
     def begin(
         self,
@@ -127,16 +132,21 @@ class Recorder:
         shown = frozenset(opening.field for opening in statement.predicate.shown)
         return Begun(kept.id, secret, intent, msgspec.structs.replace(private, request=request), shown, hold)
 
-    def finish(self, begun: Begun, fields: Mapping[str, Any], tokens: list[Token]) -> None:
-        """Sign and log the result; a generation's with its ``tokens``. When this returns, it is durable.
+    def finish(
+        self, begun: Begun, fields: Mapping[str, Any], tokens: list[Token], evaluated: Evaluated | None = None
+    ) -> None:
+        """Sign and log the result; a generation's with its ``tokens``, and segments of what was ``evaluated`` for it.
+        When this returns, it is durable, but for the states: they can be computed again.
 
         Raises StoreError, LogError.
         """
-        result = dict(fields)
+        result, segments = dict(fields), list[Segment]()
         if begun.kind == GENERATION:
             root = token_tree(bytes.fromhex(begun.id), begun.secret, tokens).root
             result[TOKEN_FIELD] = {"count": len(tokens), "root": root.hex()}
-        private = msgspec.structs.replace(begun.private, result=result, tokens=tokens)
+        if evaluated is not None:
+            result[SEGMENT_FIELD], segments = _segmented(begun, tokens, evaluated)
+        private = msgspec.structs.replace(begun.private, result=result, tokens=tokens, segments=segments)
         predicate = {"id": begun.id, "kind": begun.kind, "intent": begun.intent.sha256}
 
         def keep(connection: sqlite3.Connection, index: int) -> None:
@@ -146,6 +156,8 @@ class Recorder:
             self._append(RESULT, predicate, begun.secret, result, begun.shown, keep)
         finally:
             begun.hold.release()  # if it could not be written, the next answer closes it
+        if evaluated is not None:
+            self.states.keep(begun.id, begun.secret, [pack(rows) for rows in evaluated.chunks])
 
     def close_orphans(self) -> list[str]:
         """Log an ``aborted`` result, without tokens, for every intent of this epoch whose process died. Returns ids."""
@@ -176,6 +188,7 @@ class Recorder:
         with contextlib.ExitStack() as holds:
             for receipt_id in receipt_ids:
                 holds.enter_context(self._answering.hold(receipt_id))
+            self.states.forget(receipt_ids)
             return self._receipts.forget(receipt_ids)
 
     def compact(self) -> int:
@@ -276,6 +289,26 @@ def inspect(stored: Stored, place: Place) -> str | None:
     if statement.predicate.log != place:
         return f"entry {stored.index} says that it stands elsewhere: an entry before it was dropped, put in or moved"
     return None
+
+
+def _segmented(begun: Begun, tokens: list[Token], evaluated: Evaluated) -> tuple[dict[str, Any], list[Segment]]:
+    """Field ``output/segments``, and what is kept to open it."""
+    prompt, output = begun.private.intent["prompt_tokens"], [token.id for token in tokens]
+    length = evaluated_length(len(prompt), len(output))
+    states = chain(evaluated.encoding, evaluated.size, length, evaluated.chunks)
+    unrooted = SegmentRoot(count=len(states), encoding=evaluated.encoding, root="", size=evaluated.size)
+    leaves = make_leaves(unrooted, prompt, output, states, evaluated.grammar)
+    tree = segment_tree(bytes.fromhex(begun.id), begun.secret, leaves, bytes.fromhex(begun.intent.sha256))
+    kept = [Segment(state, grammar) for state, grammar in zip(states, evaluated.grammar, strict=True)]
+    return msgspec.to_builtins(msgspec.structs.replace(unrooted, root=tree.root.hex())), kept
+
+
+def segment_tree(receipt_id: bytes, secret: bytes, leaves: Iterable[Leaf], intent: bytes) -> MemoryTree:
+    """The tree over the segments' leaves, so that any of them can be opened alone."""
+    return MemoryTree([
+        hash_leaf(commit_element(receipt_id, SEGMENT_FIELD, derive_salt(secret, SEGMENT_FIELD, n), leaf.body(intent)))
+        for n, leaf in enumerate(leaves)
+    ])  # fmt: skip
 
 
 def token_tree(receipt_id: bytes, secret: bytes, tokens: list[Token]) -> MemoryTree:

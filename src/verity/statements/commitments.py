@@ -29,6 +29,8 @@ _COMMITMENT = b"verity/commitment/v1\x00"
 _SALT = b"verity/salt/v1\x00"
 _LIST = b"verity/fields/v1\x00"
 TOKEN_FIELD = "output/tokens"  # noqa: S105 - the name of a field
+SEGMENT_FIELD = "output/segments"
+"""Fields whose value is the root of a tree: their elements are committed one by one."""
 
 
 class Opening(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
