@@ -10,14 +10,17 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from verity.engines.engine import AdapterFile, Engine
 from verity.engines.grammar import compiler
+from verity.engines.network import measure_network, setting_of_network
 from verity.engines.numerics import Numerics, measure, setting_of
 from verity.errors import FormatError, VerityError
 from verity.statements.strict import canonical
+from verity.verify.inference import InferenceClaim
 from verity.verify.kinds import AnyClaim, replay_claim
 from verity.verify.replay import CannotReplay, Claim, Replayed
 
@@ -86,20 +89,10 @@ def main() -> None:
 
 
 def _replay_locked(request: Request, tell: Callable[[int, int, int], None]) -> tuple[str, Replayed]:
-    from verity.engines.library import describe_library, library
-    from verity.engines.llama import LlamaEngine
+    claim = request.claim
+    _load_library(claim)
     from verity.engines.lockdown import lock_down
 
-    library()
-    describe_library()
-    import numpy as np
-
-    import verity.engines.sandbox  # noqa: F401 - loaded while files of the library may still be opened
-
-    np.exp(np.zeros(1))
-    if isinstance(request.claim, Claim) and request.claim.grammar is not None:
-        compiler()
-        import llguidance.numpy  # noqa: F401
     lock_down(
         memory_bytes=request.memory_bytes,
         mapped_bytes=request.mapped_bytes,
@@ -108,18 +101,72 @@ def _replay_locked(request: Request, tell: Callable[[int, int, int], None]) -> t
     )
     if os.getppid() != request.parent:
         raise CannotReplay("the verifier is gone")
+    if isinstance(claim, InferenceClaim):
+        return _replay_network(claim, request, tell)
+    return replay_apart(_engine(request), request, tell)
+
+
+def _load_library(claim: AnyClaim) -> None:
+    """All that computes, while files of it may still be opened."""
+    import numpy as np
+
+    np.exp(np.zeros(1))
+    if isinstance(claim, InferenceClaim):
+        from verity.engines import onnx
+
+        onnx.describe_library()
+        return
+    import verity.engines.sandbox
+    from verity.engines.library import describe_library, library
+    from verity.engines.llama import LlamaEngine  # noqa: F401
+
+    library()
+    describe_library()
+    if isinstance(claim, Claim) and claim.grammar is not None:
+        compiler()
+        import llguidance.numpy  # noqa: F401
+
+
+def _engine(request: Request) -> Engine:
+    from verity.engines.llama import LlamaEngine
+
     engine = LlamaEngine(
         Path(request.path),
         context_size=request.claim.context["size"],
         threads=request.threads,
         micro_batch=request.micro_batch,
     )
-    if canonical(engine.context) != canonical(request.claim.context):
-        named = str(request.claim.context)[:MAX_SAID]
-        raise FormatError(f"the receipt names context options that this engine does not have: {named}")
+    _require_context(engine.context, request.claim)
     used = zip(request.claim.adapters, request.adapters, strict=True)
     engine.use_adapters([AdapterFile(adapter.blake3, Path(path), adapter.scale) for adapter, path in used])
-    return replay_apart(engine, request, tell)
+    return engine
+
+
+def _replay_network(
+    claim: InferenceClaim, request: Request, tell: Callable[[int, int, int], None]
+) -> tuple[str, Replayed]:
+    from verity.engines.onnx import OnnxNetwork
+
+    def build(threads: int | None) -> OnnxNetwork:
+        return OnnxNetwork(Path(request.path), threads=threads)
+
+    network = build(request.threads)
+    _require_context(network.context, claim)
+    setting = setting_of_network(network)
+    numerics = request.known.get(setting)
+    measured = "" if numerics else setting
+    if numerics is None:
+        numerics = measure_network(build, lambda done, total: tell(done, total, _MEASURING))
+    outcome = None
+    if numerics.exact and claim.numerics == numerics:
+        outcome = replay_claim(network, claim, lambda done, total: tell(done, total, _REPLAYING))
+    return measured, Replayed(numerics=numerics, engine=network.description, outcome=outcome)
+
+
+def _require_context(context: dict[str, Any], claim: AnyClaim) -> None:
+    if canonical(context) != canonical(claim.context):
+        named = str(claim.context)[:MAX_SAID]
+        raise FormatError(f"the receipt names context options that this engine does not have: {named}")
 
 
 if __name__ == "__main__":

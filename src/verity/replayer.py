@@ -23,7 +23,7 @@ from typing import IO
 
 import msgspec
 
-from verity.engines import ENGINES
+from verity.engines import LLAMA, ONNX
 from verity.engines.llama import DEFAULT_MICRO_BATCH, MAX_CONTEXT
 from verity.engines.numerics import NumericsStore
 from verity.errors import FormatError, ModelNotFound, UsageError, VerityError
@@ -33,6 +33,7 @@ from verity.statements.strict import canonical, load
 from verity.store.adapters import add_command, base_in
 from verity.store.blobs import Blob, Blobs
 from verity.store.reading import Progress
+from verity.verify.inference import InferenceClaim
 from verity.verify.kinds import AnyClaim
 from verity.verify.replay import CannotReplay, ModelName, Replayed
 
@@ -40,7 +41,7 @@ _MAX_LINE = 1 << 18
 _MAX_LINES = 20_000
 _GIB = 1 << 30
 _COPIES = 2
-"""An adapter is read, and copied where it is used."""
+"""An adapter, or a network, is read, and copied where it is used."""
 _PASSED_ON = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG", "LLAMA_CPP_LIB_PATH")
 
 
@@ -80,6 +81,7 @@ class ProcessReplayer:
         blob = self._blob(claim)
         adapters = self._adapters(claim)
         _check_size(claim)
+        copied = [*adapters, blob] if isinstance(claim, InferenceClaim) else adapters
         request = Request(
             path=str(blob.path),
             claim=claim,
@@ -87,7 +89,7 @@ class ProcessReplayer:
             known=self._numerics.known(_files(claim)) | self._numerics.known(claim.model.blake3),
             threads=self._threads,
             micro_batch=self._micro_batch,
-            memory_bytes=self._memory_bytes + _COPIES * sum(adapter.size for adapter in adapters),
+            memory_bytes=self._memory_bytes + _COPIES * sum(file.size for file in copied),
             mapped_bytes=blob.size,
             cpu_s=math.ceil(self._limit_s * (os.cpu_count() or 1)),
             parent=os.getpid(),
@@ -106,7 +108,7 @@ class ProcessReplayer:
 
     def _blob(self, claim: AnyClaim) -> Blob:
         """The model's file. Raises CannotReplay, and FormatError when the receipt contradicts the file."""
-        if claim.engine.get("name") not in ENGINES:
+        if claim.engine.get("name") != (ONNX if isinstance(claim, InferenceClaim) else LLAMA):
             raise CannotReplay(f"no replay is made of the engine {claim.engine.get('name')!r}")
         return self._open(claim.model, "model")
 
@@ -210,6 +212,8 @@ def _files(claim: AnyClaim) -> str:
 
 def _check_size(claim: AnyClaim) -> None:
     """Refuse, before there is a process, a claim that is larger than any context. Raises CannotReplay."""
+    if isinstance(claim, InferenceClaim):
+        return  # as large as a bundle at most
     size = claim.context.get("size")
     if type(size) is not int or not 0 < size <= MAX_CONTEXT:
         raise CannotReplay(f"the receipt's context size is not between 1 and {MAX_CONTEXT:,}")

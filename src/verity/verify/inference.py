@@ -6,7 +6,7 @@ bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -20,7 +20,7 @@ from verity.statements.receipt import input_field
 from verity.statements.request import TIME
 from verity.statements.steps import Form, Step, Tensor, check_forms, same_forms
 from verity.statements.strict import canonical, decode_hex
-from verity.verify.claims import Fields, Withheld
+from verity.verify.claims import Fields
 from verity.verify.replay import CannotReplay, ModelName, Outcome
 from verity.verify.report import Check
 from verity.verify.steps import step_root
@@ -48,7 +48,7 @@ class InferenceClaim(msgspec.Struct, frozen=True, kw_only=True, tag="inference")
     adapters: list[AdapterUse] = []
 
 
-def output(fields: Fields, steps: list[Step]) -> Check:
+def output(fields: Fields, steps: Sequence[Step]) -> Check:
     """Step 8. Every opened step must have the inputs and outputs that the intent names, of their types."""
     count, finish = step_root(fields).count, fields.read("output/finish", str)
     if finish not in FINISHES:
@@ -67,7 +67,7 @@ def output(fields: Fields, steps: list[Step]) -> Check:
     return Check("output", "passed", f"{which}{form}{how}.", said)
 
 
-def claim(fields: Fields, steps: list[Step]) -> InferenceClaim:
+def claim(fields: Fields, steps: Sequence[Step]) -> InferenceClaim:
     """What replay needs. Raises Withheld, CannotReplay, FormatError."""
     for field, nothing in UNUSED.items():
         if canonical(fields.value(field)) != canonical(nothing):
@@ -89,15 +89,13 @@ def claim(fields: Fields, steps: list[Step]) -> InferenceClaim:
         numerics=fields.read("numerics", Numerics),
         inputs=inputs,
         outputs=outputs,
-        steps=steps,
+        steps=list(steps),
         count=count,
     )
 
 
 def _forms(fields: Fields) -> tuple[list[Form], list[Form]]:
     """What the network takes and gives, as the intent says. Raises Withheld, FormatError."""
-    if "outputs" not in fields:
-        raise Withheld("outputs")
     inputs = [fields.read(input_field(index), Form) for index in range(len(fields.inputs()))]
     outputs = fields.read("outputs", list[Form])
     check_forms(inputs)

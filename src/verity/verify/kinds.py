@@ -6,15 +6,17 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from verity.engines.engine import Engine
-from verity.statements.receipt import EMBEDDING, GENERATION
-from verity.verify import content, embedding
+from verity.engines.network import Network
+from verity.statements.receipt import EMBEDDING, GENERATION, INFERENCE
+from verity.verify import content, embedding, inference
 from verity.verify.content import Opened
 from verity.verify.embedding import EmbeddingClaim
+from verity.verify.inference import InferenceClaim
 from verity.verify.replay import Claim, Outcome, replay
 from verity.verify.report import Check
 from verity.verify.segments import SpotClaim, replay_segments
 
-AnyClaim = Claim | EmbeddingClaim | SpotClaim
+AnyClaim = Claim | EmbeddingClaim | SpotClaim | InferenceClaim
 """What a replayer may be handed: each is told by its tag."""
 
 Progress = Callable[[int, int], None]
@@ -40,6 +42,11 @@ KINDS = {
         lambda opened: embedding.claim(opened.fields),
         "an embedding is not drawn at random: it has no nonce, and nobody could choose one",
     ),
+    INFERENCE: Kind(
+        lambda opened: inference.output(opened.fields, opened.steps),
+        lambda opened: inference.claim(opened.fields, opened.steps),
+        "a network's outputs are not drawn at random: there is no nonce, and nobody could choose one",
+    ),
 }
 OF_CHANCE = ("intent-first", "nonce", "seed-origin")
 """Checks that say nothing where nothing is drawn."""
@@ -48,6 +55,7 @@ _REPLAYS: dict[type, Callable[[Any, Any, Progress | None], Outcome]] = {
     Claim: replay,
     EmbeddingClaim: embedding.replay,
     SpotClaim: replay_segments,
+    InferenceClaim: inference.replay,
 }
 
 
@@ -56,6 +64,9 @@ def kind_of(name: str) -> Kind:
     return KINDS.get(name, KINDS[GENERATION])
 
 
-def replay_claim(engine: Engine, claim: AnyClaim, progress: Progress | None = None) -> Outcome:
-    """Replay a claim of any kind on the engine that it names. Raises EngineError, CannotReplay."""
+def replay_claim(engine: Engine | Network, claim: AnyClaim, progress: Progress | None = None) -> Outcome:
+    """Replay a claim of any kind on the engine that it names: an inference on a Network, all else on an Engine.
+
+    Raises EngineError, CannotReplay.
+    """
     return _REPLAYS[type(claim)](engine, claim, progress)
