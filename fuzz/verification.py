@@ -168,7 +168,7 @@ def _shown(bundle: Bundle) -> None:
     """``verity show`` of a stranger's bundle: one JSON object, or lines that steer no terminal."""
     for as_json in (True, False):
         with contextlib.redirect_stdout(io.StringIO()) as out:
-            _show_bundle(bundle, True, as_json)
+            _show_bundle(bundle, True, True, as_json)
         if as_json:
             assert json.loads(out.getvalue())["device"]
         assert all(line.isprintable() for line in out.getvalue().split("\n"))

@@ -45,8 +45,8 @@ _TELLS_THE_PROMPT = ("prompt_tokens",)
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """What to open: ``everything``; or the messages of these numbers (from 0), the output (``True``, or tokens or steps
-    from ``start`` up to ``stop``), and the fields that these names or patterns (``sampling/*``) fit. Of a session, which
-    may have more steps than a bundle can hold: every field, and the ``steps`` from ``start`` up to ``stop``."""
+    from ``start`` up to ``stop``), and the fields that these names or patterns (``sampling/*``) fit. Of a session,
+    which may have more steps than a bundle can hold: every field, and the ``steps`` from ``start`` up to ``stop``."""
 
     everything: bool = False
     messages: Sequence[int] = ()
@@ -143,7 +143,9 @@ def _chosen(private: Private, selection: Selection) -> frozenset[str]:
     """The names of the fields to open. Raises UsageError for a choice that means none."""
     names = frozenset((*private.intent, *private.result))
     if selection.steps is not None and STEP_FIELD not in names:
-        raise UsageError("the receipt has no steps", "it is not of a session: choose by --message, --output and --field")
+        raise UsageError(
+            "the receipt has no steps", "it is not of a session: choose by --message, --output and --field"
+        )
     if selection.everything or selection.steps is not None:
         return names
     part = {STEP_FIELD, TOKEN_FIELD} if selection.output else set[str]()

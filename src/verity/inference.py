@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
 
 from verity.engines.network import Array
 from verity.engines.numerics import Numerics
@@ -86,7 +85,7 @@ class Session:
         self._recorder = recorder
         self._exporter = exporter
         self._flush_every = flush_every
-        self._inputs = [form.name for form in loaded.network.inputs]
+        self._names = [form.name for form in loaded.network.inputs]
         self._forms = [*loaded.network.inputs, *loaded.network.outputs]
         self._made: list[_Made] = []
         self._size = 0
@@ -123,7 +122,7 @@ class Session:
             raise UsageError("the session is over", "begin another: Node.session")
         written = encode_note(note) if note is not None else b""
         outputs = self._network.run(inputs)
-        given = [(array.shape, array.tobytes()) for array in map(inputs.__getitem__, self._inputs)]
+        given = [(array.shape, array.tobytes()) for array in map(inputs.__getitem__, self._names)]
         gave = [(array.shape, array.tobytes()) for array in outputs.values()]
         size = sum([len(data) for _, data in given]) + sum([len(data) for _, data in gave])
         if size > MAX_STEP_BYTES or self.steps >= MAX_STEPS:
@@ -153,7 +152,7 @@ class Session:
             (tensor_head(form.name, form.dtype, shape), data)
             for form, (shape, data) in zip(self._forms, [*step.inputs, *step.outputs], strict=True)
         ]
-        return join_step(parts[: len(self._inputs)], parts[len(self._inputs) :], step.note)
+        return join_step(parts[: len(self._names)], parts[len(self._names) :], step.note)
 
     def close(self, finish: str = "end") -> None:
         """Flush, and log the result. Nothing happens if the session is over. Raises StoreError, LogError."""

@@ -44,8 +44,9 @@ class LoadedNetwork(msgspec.Struct, frozen=True):
 
 
 class Loader:
-    """Holds at most one model, beside networks, which are small. A ``given`` engine is used instead of llama.cpp, whatever model is asked for; it says
-    itself, by its attribute ``model``, which one it is (as ScriptedEngine does)."""
+    """Holds at most one model, beside networks, which are small. A ``given`` engine is used instead of llama.cpp,
+    whatever model is asked for; it says itself, by its attribute ``model``, which one it is (as ScriptedEngine does).
+    """
 
     def __init__(
         self,

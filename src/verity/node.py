@@ -25,10 +25,10 @@ from verity.answer import Answer, Stream, TypedAnswer, complete
 from verity.backup import Notes, back_up
 from verity.conversation import Conversation
 from verity.embedder import Embedded, Embedder
-from verity.engines.network import Array
 from verity.engines.engine import Engine
 from verity.engines.grammar import Grammar
 from verity.engines.llama import DEFAULT_MICRO_BATCH
+from verity.engines.network import Array
 from verity.engines.numerics import NumericsStore
 from verity.engines.output import Output
 from verity.errors import UsageError, VerityError
@@ -37,7 +37,7 @@ from verity.generation import Generation, finished, write
 from verity.identity.device_key import DeviceKey
 from verity.inference import FLUSH_EVERY, Inferred, Session, infer
 from verity.issuer import Issuer
-from verity.loader import Loaded, Loader, Wanted
+from verity.loader import Loaded, LoadedNetwork, Loader, Wanted
 from verity.log.device_log import DeviceLog
 from verity.log.rows import latest_epoch
 from verity.recorder import Begun, Recorder, inspect
@@ -247,6 +247,10 @@ class Node:
 
     # --- networks -----------------------------------------------------------------------------------------------------
 
+    def network(self, model: str) -> LoadedNetwork:
+        """Load a network now instead of with its first session. Raises as ``session`` does."""
+        return self._loader.network(model)
+
     def session(self, model: str, *, show: Sequence[str] = (), flush_every: int = FLUSH_EVERY) -> Session:
         """A network in the ONNX format at work: every step on record, one receipt for all. See docs/onnx.md.
 
@@ -256,7 +260,7 @@ class Node:
 
         Raises ModelNotFound, UsageError, StoreError, EngineError.
         """
-        session = Session(self.recorder, self.exporter, self._loader.network(model), show=show, flush_every=flush_every)
+        session = Session(self.recorder, self.exporter, self.network(model), show=show, flush_every=flush_every)
         self._sessions = [s for s in self._sessions if s.finish is None] + [session]
         return session
 

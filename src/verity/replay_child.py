@@ -116,7 +116,7 @@ def _load_library(claim: AnyClaim) -> None:
 
         onnx.describe_library()
         return
-    import verity.engines.sandbox
+    import verity.engines.sandbox  # noqa: F401
     from verity.engines.library import describe_library, library
     from verity.engines.llama import LlamaEngine  # noqa: F401
 

@@ -74,8 +74,7 @@ def open_steps(
         raise LogError(f"the steps of receipt {receipt_id} are not all there any more", "the file was damaged or cut")
     whole = stop - start == count
     opened = [
-        _opening(decode_step(index, body), secret, None if whole else tree)
-        for index, body in enumerate(bodies, start)
+        _opening(decode_step(index, body), secret, None if whole else tree) for index, body in enumerate(bodies, start)
     ]
     if sum(len(msgspec.json.encode(opening)) for opening in opened) > MAX_BUNDLE_BYTES - _REST:
         raise _too_many(count)
@@ -113,4 +112,6 @@ def _opening(step: Step, secret: bytes, tree: MemoryTree | None) -> StepOpening:
 
 
 def _too_many(count: int) -> UsageError:
-    return UsageError(f"{count:,} steps do not fit into one bundle", "open them in ranges: `verity export … --steps A:B`")
+    return UsageError(
+        f"{count:,} steps do not fit into one bundle", "open them in ranges: `verity export … --steps A:B`"
+    )

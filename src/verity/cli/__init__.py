@@ -14,6 +14,7 @@ from verity.errors import VerityError
 VERBS = {
     "ask": "Ask a model on this device; the answer carries a receipt.",
     "embed": "Turn texts into vectors; they carry a receipt.",
+    "infer": "Run a network on tensors, a step each; one receipt for all.",
     "serve": "Answer other programs over HTTP, as OpenAI's API does.",
     "verify": "Check a bundle: who signed it, is it logged, does the model give it again.",
     "nonce": "Make a request that fixes prompt, parameters and nonce, for another device to answer.",

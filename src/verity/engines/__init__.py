@@ -1,5 +1,5 @@
-"""Run a model: llama.cpp in the exact profile, networks with ONNX Runtime, a scripted fake, and the measured fingerprint
-of how a host computes."""
+"""Run a model: llama.cpp in the exact profile, networks on ONNX Runtime, a scripted fake, and the measured
+fingerprint of how a host computes."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def measure_network(build: Callable[[int], Network], progress: Callable[[int, in
     ``exact``: the same inputs give the same bits, again and again and with other numbers of threads. A network that
     takes none of the probe's inputs is not exact: nothing was compared.
     """
-    digests: list[bytes] = []
+    digests: list[bytes | None] = []
     for done, threads in enumerate((THREADS[0], *THREADS)):
         network = build(threads)
         try:
@@ -83,8 +83,9 @@ def measure_network(build: Callable[[int], Network], progress: Callable[[int, in
             network.close()
         if progress is not None:
             progress(done + 1, len(THREADS) + 1)
-    exact = len(set(digests)) == 1 and digests[0] != _nothing()
-    return Numerics(exact=exact, fingerprint=hashlib.sha256(_DOMAIN + digests[0]).hexdigest())
+    first = digests[0]
+    exact = first is not None and digests.count(first) == len(digests)
+    return Numerics(exact=exact, fingerprint=hashlib.sha256(_DOMAIN + (first or b"")).hexdigest())
 
 
 def setting_of_network(network: Network) -> str:
@@ -93,19 +94,21 @@ def setting_of_network(network: Network) -> str:
     return hashlib.sha256(canonical([network.description, network.context, probe, host()])).hexdigest()
 
 
-def _probed(network: Network) -> bytes:
-    """SHA-256 over what comes out of all probes, each run twice."""
-    hasher = hashlib.sha256()
+def _probed(network: Network) -> bytes | None:
+    """SHA-256 over what comes out of all probes; None where there is none, or one does not come out again."""
+    hasher, nothing = hashlib.sha256(), True
     for inputs in _probes(network):
-        for _ in range(2):
-            for name, array in network.run(inputs).items():
-                tensor = to_tensor(name, array)
-                hasher.update(tensor_head(name, tensor.dtype, tensor.shape) + tensor.data)
-    return hasher.digest()
+        first, second = (_written(network.run(inputs)) for _ in range(2))
+        if first != second:
+            return None
+        hasher.update(first)
+        nothing = False
+    return None if nothing else hasher.digest()
 
 
-def _nothing() -> bytes:
-    return hashlib.sha256().digest()
+def _written(outputs: Mapping[str, Array]) -> bytes:
+    tensors = [to_tensor(name, array) for name, array in outputs.items()]
+    return b"".join(tensor_head(t.name, t.dtype, t.shape) + t.data for t in tensors)
 
 
 def _probes(network: Network) -> Iterator[dict[str, Array]]:

@@ -82,6 +82,7 @@ class OnnxNetwork:
             raise EngineError(f"ONNX Runtime does not take the model: {str(error)[:_SAID]}", _hint(path)) from error
         self.inputs = _forms(self._session.get_inputs(), path)
         self.outputs = _forms(self._session.get_outputs(), path)
+        self._inputs = [form.name for form in self.inputs]
         self._names = [form.name for form in self.outputs]
         self._feeds: dict[str, Array] = {form.name: _aligned((0,), np.dtype(form.dtype)) for form in self.inputs}
         self.description = describe_library()
@@ -93,13 +94,13 @@ class OnnxNetwork:
         if len(inputs) != len(feeds):
             raise self._refused(inputs)
         try:
-            for name, buffer in feeds.items():
+            for name in self._inputs:
                 given = inputs[name]
                 if not isinstance(given, np.ndarray):
                     raise self._refused(inputs)
-                if given.shape != buffer.shape:
-                    buffer = self._resized(name, given.shape)
-                np.copyto(buffer, given, casting="no")
+                if given.shape != feeds[name].shape:
+                    feeds[name] = self._resized(name, given.shape)
+                np.copyto(feeds[name], given, casting="no")
         except (KeyError, TypeError, AttributeError) as error:
             raise self._refused(inputs) from error
         try:
@@ -115,11 +116,12 @@ class OnnxNetwork:
             said == wanted for said, wanted in zip(shape, form.shape, strict=True) if isinstance(wanted, int)
         )
         if form.shape and not fits:
-            raise UsageError(f"{name!r} has the shape {tuple(shape)}, the model takes {_written(form.shape)}", "reshape it")
+            raise UsageError(
+                f"{name!r} has the shape {tuple(shape)}, the model takes {_written(form.shape)}", "reshape it"
+            )
         if np.prod(shape, dtype=np.float64) * kind.itemsize > MAX_STEP_BYTES:
             raise UsageError(f"{name!r} is larger than the {MAX_STEP_BYTES:,} bytes of a step", "give it in parts")
-        buffer = self._feeds[name] = _aligned(tuple(shape), kind)
-        return buffer
+        return _aligned(tuple(shape), kind)
 
     def _refused(self, inputs: Mapping[str, Array]) -> UsageError:
         """What is wrong with the inputs, said slowly."""
@@ -128,7 +130,7 @@ class OnnxNetwork:
         for form in self.inputs:
             if form.name not in inputs:
                 return UsageError(f"there is no input {form.name!r}", hint)
-            given = inputs[form.name]
+            given: Any = inputs[form.name]
             if not isinstance(given, np.ndarray):
                 return UsageError(f"the input {form.name!r} is no numpy array", hint)
             if given.dtype != np.dtype(form.dtype):
@@ -158,7 +160,7 @@ def _forms(arguments: Sequence[Any], path: Path) -> list[Form]:
     for argument in arguments:
         if argument.type not in _TYPES:
             raise EngineError(
-                f"the model has {argument.name[:80]!r}, a {argument.type[:80]}: only tensors of numbers can be committed",
+                f"{argument.name[:80]!r} is a {argument.type[:80]}: only tensors of numbers can be committed",
                 "export it so that it gives tensors (for a classifier: without ZipMap)",
             )
         shape = [d if isinstance(d, str) or (isinstance(d, int) and d >= 0) else None for d in argument.shape]

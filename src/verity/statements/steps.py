@@ -161,7 +161,7 @@ def commit_step(receipt_id: bytes, index: int, salt: bytes, body: bytes) -> byte
 def same_forms(tensors: Sequence[Tensor], forms: Sequence[Form], *, shapes: bool) -> str | None:
     """What is wrong with a step's tensors for a network of these forms, in words; None if nothing is.
 
-    With ``shapes`` also dimensions that are fixed must agree: runtimes hold a network's inputs to them, its outputs not.
+    With ``shapes`` fixed dimensions must agree too: runtimes hold a network's inputs to them, and its outputs not.
     """
     if [tensor.name for tensor in tensors] != [form.name for form in forms]:
         return "has other inputs or outputs than the network"

@@ -34,8 +34,8 @@ from verity.verify.steps import open_steps
 
 
 class Opened(NamedTuple):
-    """The check, and what it established: the opened fields, the tokens and segments if all of them were opened, and the
-    steps that were."""
+    """The check, and what it established: the opened fields, the tokens and segments if all of them were opened, and
+    the steps that were."""
 
     check: Check
     fields: Fields

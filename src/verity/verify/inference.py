@@ -135,9 +135,13 @@ def _output_differs(step: int, claimed: Tensor, made: Array) -> Outcome:
     unequal = np.flatnonzero(_bits(said) != _bits(made))
     at = int(unequal[0])
     with np.errstate(all="ignore"):
-        margin = float(np.max(np.abs(said.ravel()[unequal].astype(np.float64) - made.ravel()[unequal].astype(np.float64))))
+        margin = float(
+            np.max(np.abs(said.ravel()[unequal].astype(np.float64) - made.ravel()[unequal].astype(np.float64)))
+        )
     values = {"claimed": said.ravel()[at].item(), "replayed": made.ravel()[at].item(), "margin": margin}
-    sentence = f"the output {name!r} of step {step} is off the network's by up to {margin:.4g} (number {at} is the first)"
+    sentence = (
+        f"the output {name!r} of step {step} is off the network's by up to {margin:.4g} (number {at} is the first)"
+    )
     return _differs(sentence, step=step, output=name, number=at, **values)
 
 
