@@ -12,11 +12,12 @@ from typing import Any
 
 import msgspec
 
+from verity.elements import token_tree
 from verity.errors import UsageError
 from verity.identity.device_key import DeviceKey
 from verity.log.checkpoint import open_checkpoint
 from verity.log.device_log import DeviceLog
-from verity.recorder import read_entry, token_tree
+from verity.recorder import read_entry
 from verity.statements.bundle import (
     Bundle,
     Consistency,

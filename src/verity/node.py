@@ -40,6 +40,7 @@ from verity.issuer import Issuer
 from verity.loader import Loaded, LoadedNetwork, Loader, Wanted
 from verity.log.device_log import DeviceLog
 from verity.log.rows import latest_epoch
+from verity.opener import StateOpener
 from verity.recorder import Begun, Recorder, inspect
 from verity.request import Request, asked_by, check_asked, intent_fields, make_request
 from verity.statements.bundle import SignedIntent
@@ -77,6 +78,7 @@ class Node:
         self.recorder = Recorder(self._database, self.log, self.key)
         self.exporter = Exporter(self._database, self.key, self.log_of)
         self._embedder = Embedder(self.recorder, self.exporter)
+        self.states = StateOpener(self.exporter.receipts, self.recorder.states, self.load)
         self.issuer = Issuer(self._database, self.key, self.blobs)
         options: dict[str, Any] = {"threads": threads, "micro_batch": micro_batch}
         self._loader = Loader(

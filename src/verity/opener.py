@@ -5,58 +5,79 @@ A state tells all text that it was made from: opening one is the same consent as
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from verity.errors import EngineError, UsageError
-from verity.exporter import Exporter
 from verity.loader import Loaded
 from verity.statements.commitments import SEGMENT_FIELD
 from verity.statements.receipt import convert_field
 from verity.statements.segments import SegmentRoot, chain, cut, evaluated_length, pack
-from verity.store.receipts import Private
+from verity.statements.states import encode_states
+from verity.store.home import guarded, write_atomically
+from verity.store.receipts import Private, Receipts
 from verity.store.states import States
-
-_HINT = "verify with the device's file of states, or have its owner pull the model again"
 
 
 class StateOpener:
-    """``load`` gives the engine that a receipt's fields name: model, context size and adapters."""
+    """A StateSource (verify/spot.py) for the receipts of one device. ``load`` is ``Node.load``."""
 
-    def __init__(self, exporter: Exporter, states: States, load: Callable[[Private], Loaded]) -> None:
-        self._exporter = exporter
+    def __init__(self, receipts: Receipts, states: States, load: Callable[..., Loaded]) -> None:
+        self._receipts = receipts
         self._states = states
         self._load = load
 
-    def open(self, receipt_id: str, count: int | None = None, *, compute: bool = True) -> list[bytes]:
-        """The packed rows of the first ``count`` segments of a receipt; of all, unless that is given.
+    def __call__(self, receipt_id: str, segments: Sequence[int] | None = None) -> list[bytes]:
+        """The packed rows of the segments of a receipt before the last of ``segments``, or of all. What is not kept
+        is computed again.
 
-        Without ``compute``, only what is kept. Raises UsageError when the receipt has no segments or was forgotten, or
-        nothing is kept; EngineError when the model gives other states here than it gave then.
+        Raises UsageError when the receipt has no segments or was forgotten, ModelNotFound, StoreError, and EngineError
+        when the model gives other states here than it gave then.
         """
-        kept = self._exporter.receipts.get(receipt_id)
-        secret, private = self._exporter.receipts.private(kept)
-        if not private.segments:
-            raise UsageError(f"receipt {kept.id} commits to no segments", "verify it as a whole instead")
-        wanted = len(private.segments) if count is None else min(count, len(private.segments))
-        chunks = self._states.open(kept.id, secret, wanted)
+        receipt, secret, private = self._find(receipt_id)
+        count = max(segments) if segments is not None else None
+        chunks = self._states.open(receipt, secret, count)
         if chunks is not None:
             return chunks
-        if not compute:
-            raise UsageError(f"the states of receipt {kept.id} are not kept any more", "its owner can compute them")
         made = self._compute(private)
-        self._states.keep(kept.id, secret, made)
-        return made[:wanted]
+        self._states.keep(receipt, secret, made)
+        return made[:count]
+
+    def kept(self, receipt_id: str, segments: Sequence[int]) -> list[bytes] | None:
+        """The same, if they are kept. Raises UsageError."""
+        receipt, secret, _ = self._find(receipt_id)
+        return self._states.open(receipt, secret, max(segments))
+
+    def export(self, receipt_id: str, path: str | os.PathLike[str]) -> Path:
+        """Write all states of a receipt to a file (0600), for offline spot checks of its bundle. Raises likewise."""
+        target, chunks = Path(path), self(receipt_id)
+        with guarded(target):
+            write_atomically(target, encode_states(self._receipts.get(receipt_id).id, chunks))
+        return target
+
+    def _find(self, receipt_id: str) -> tuple[str, bytes, Private]:
+        kept = self._receipts.get(receipt_id)
+        secret, private = self._receipts.private(kept)
+        if not private.segments:
+            raise UsageError(f"receipt {kept.id} commits to no segments", "verify it as a whole instead")
+        return kept.id, secret, private
 
     def _compute(self, private: Private) -> list[bytes]:
+        """Under the model, the context size and the adapters that the receipt names."""
         root = convert_field(private.result[SEGMENT_FIELD], SegmentRoot, SEGMENT_FIELD)
-        tokens = [*private.intent["prompt_tokens"], *(token.id for token in private.tokens)]
-        length = evaluated_length(len(private.intent["prompt_tokens"]), len(private.tokens))
-        loaded = self._load(private)
-        loaded.engine.reset()
-        for _ in loaded.engine.advance_all(tokens[:length], skip=length):
+        fields, prompt = private.intent, private.intent["prompt_tokens"]
+        tokens = [*prompt, *(token.id for token in private.tokens)]
+        length = evaluated_length(len(prompt), len(private.tokens))
+        adapters = [(adapter["blake3"], adapter["scale"]) for adapter in fields["adapters"]]
+        engine = self._load(fields["model"]["blake3"], fields["context"]["size"], adapters).engine
+        engine.reset()
+        for _ in engine.advance_all(tokens[:length], skip=length):
             pass
-        state = loaded.engine.state(0, cut(root.size, length))
-        loaded.engine.reset()
-        if state is None or chain(root.encoding, root.size, length, state.chunks) != [s.state for s in private.segments]:
-            raise EngineError("this computer gives other states than the receipt commits to", _HINT)
+        state = engine.state(0, cut(root.size, length))
+        engine.reset()
+        committed = [segment.state for segment in private.segments]
+        if state is None or chain(root.encoding, root.size, length, state.chunks) != committed:
+            hint = "compute them on the computer that answered, with its build of llama.cpp"
+            raise EngineError("this computer gives other states than the receipt commits to", hint)
         return [pack(rows) for rows in state.chunks]

@@ -15,20 +15,17 @@ from typing import Any
 
 import msgspec
 
+from verity.elements import segmented, token_tree
 from verity.errors import StoreError, UsageError
 from verity.identity.device_key import DeviceKey
 from verity.log.device_log import DeviceLog, Draft
 from verity.log.rows import Stored
-from verity.log.tree import MemoryTree, hash_leaf
 from verity.statements.commitments import (
     ID_BYTES,
     SALT_BYTES,
     SECRET_BYTES,
     SEGMENT_FIELD,
     TOKEN_FIELD,
-    commit_element,
-    commit_token,
-    derive_salt,
     digest_fields,
     open_all,
 )
@@ -47,7 +44,7 @@ from verity.statements.receipt import (
     statement_digest,
 )
 from verity.statements.request import IntentName
-from verity.statements.segments import Evaluated, Leaf, SegmentRoot, chain, evaluated_length, make_leaves, pack
+from verity.statements.segments import Evaluated, pack
 from verity.statements.steps import STEP_FIELD
 from verity.statements.strict import load
 from verity.steps import recovered
@@ -150,7 +147,9 @@ class Recorder:
             root = token_tree(bytes.fromhex(begun.id), begun.secret, tokens).root
             result[TOKEN_FIELD] = {"count": len(tokens), "root": root.hex()}
         if evaluated is not None:
-            result[SEGMENT_FIELD], segments = _segmented(begun, tokens, evaluated)
+            result[SEGMENT_FIELD], segments = segmented(
+                begun.intent, begun.secret, begun.private.intent["prompt_tokens"], tokens, evaluated
+            )
         private = msgspec.structs.replace(begun.private, result=result, tokens=tokens, segments=segments)
         predicate = {"id": begun.id, "kind": begun.kind, "intent": begun.intent.sha256}
 
@@ -312,31 +311,3 @@ def inspect(stored: Stored, place: Place) -> str | None:
     if statement.predicate.log != place:
         return f"entry {stored.index} says that it stands elsewhere: an entry before it was dropped, put in or moved"
     return None
-
-
-def _segmented(begun: Begun, tokens: list[Token], evaluated: Evaluated) -> tuple[dict[str, Any], list[Segment]]:
-    """Field ``output/segments``, and what is kept to open it."""
-    prompt, output = begun.private.intent["prompt_tokens"], [token.id for token in tokens]
-    length = evaluated_length(len(prompt), len(output))
-    states = chain(evaluated.encoding, evaluated.size, length, evaluated.chunks)
-    unrooted = SegmentRoot(count=len(states), encoding=evaluated.encoding, root="", size=evaluated.size)
-    leaves = make_leaves(unrooted, prompt, output, states, evaluated.grammar)
-    tree = segment_tree(bytes.fromhex(begun.id), begun.secret, leaves, bytes.fromhex(begun.intent.sha256))
-    kept = [Segment(state, grammar) for state, grammar in zip(states, evaluated.grammar, strict=True)]
-    return msgspec.to_builtins(msgspec.structs.replace(unrooted, root=tree.root.hex())), kept
-
-
-def segment_tree(receipt_id: bytes, secret: bytes, leaves: Iterable[Leaf], intent: bytes) -> MemoryTree:
-    """The tree over the segments' leaves, so that any of them can be opened alone."""
-    return MemoryTree([
-        hash_leaf(commit_element(receipt_id, SEGMENT_FIELD, derive_salt(secret, SEGMENT_FIELD, n), leaf.body(intent)))
-        for n, leaf in enumerate(leaves)
-    ])  # fmt: skip
-
-
-def token_tree(receipt_id: bytes, secret: bytes, tokens: list[Token]) -> MemoryTree:
-    """The tree over the output's token commitments, so that any range of them can be opened alone."""
-    return MemoryTree([
-        hash_leaf(commit_token(receipt_id, index, derive_salt(secret, TOKEN_FIELD, index), token.id, token.piece))
-        for index, token in enumerate(tokens)
-    ])  # fmt: skip

@@ -45,8 +45,8 @@ class States:
                 file.write(data)
             temporary.replace(self._folder / receipt_id)
 
-    def open(self, receipt_id: str, secret: bytes, count: int) -> list[bytes] | None:
-        """The first ``count`` packed chunks of a receipt; None when they are not kept, or damaged."""
+    def open(self, receipt_id: str, secret: bytes, count: int | None) -> list[bytes] | None:
+        """The first ``count`` packed chunks of a receipt, or all; None when they are not kept, or damaged."""
         try:
             data = (self._folder / receipt_id).read_bytes()
             seal, sealed = Seal(secret, _DOMAIN, receipt_id), decode_states(data, receipt_id)[:count]

@@ -135,7 +135,8 @@ class Expected(msgspec.Struct, frozen=True):
 
     ``device`` is a key (64 hex digits), ``model`` a BLAKE3 or SHA-256 digest, ``adapters`` such digests in order,
     ``nonce`` lower-case hex, ``request`` one that the caller names and ``issuer`` the key under which the caller
-    issues, ``checkpoint`` a signed head that the caller kept, ``previous`` the bundle of the turn before, ``spot`` how many segments to replay, with whose states.
+    issues, ``checkpoint`` a signed head that the caller kept, ``previous`` the bundle of the turn before,
+    ``spot`` how many segments to replay, with whose states.
     """
 
     device: str | None = None
