@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import msgspec
 
@@ -27,6 +26,7 @@ from verity.statements.bundle import (
     Receipt,
     SegmentOpening,
     SignedIntent,
+    StepOpening,
     TokenOpening,
 )
 from verity.statements.commitments import SEGMENT_FIELD, TOKEN_FIELD, Opening, derive_salt, open_all, withhold
@@ -135,7 +135,7 @@ def _disclose(kept: Kept, secret: bytes, private: Private, selection: Selection,
         result=lines(open_all(secret, private.result)),
         tokens=_tokens(receipt_id, secret, private, selection) if kept.kind != INFERENCE else [],
         segments=_segments(secret, private) if selection.everything else [],
-        steps=open_steps(steps, kept.id, secret, *_range(private, selection)) if kept.kind == INFERENCE else [],
+        steps=_steps(kept, secret, private, selection, steps) if kept.kind == INFERENCE else [],
         request=private.request if private.request is not None and selection.everything else msgspec.UNSET,
     )
 
@@ -183,12 +183,12 @@ def _tokens(receipt_id: bytes, secret: bytes, private: Private, selection: Selec
     ]
 
 
-def _range(private: Private, selection: Selection) -> tuple[dict[str, Any], int, int]:
-    """Which steps to open of a session, after the field that it has of them."""
+def _steps(kept: Kept, secret: bytes, private: Private, selection: Selection, steps: Steps) -> list[StepOpening]:
     said = private.result[STEP_FIELD]
     if selection.everything or selection.output is True:
-        return said, 0, said["count"]
-    return said, *(selection.steps or selection.output or (0, 0))
+        return open_steps(steps, kept.id, secret, said, 0, said["count"])
+    part = selection.steps or selection.output
+    return open_steps(steps, kept.id, secret, said, *part) if part else []
 
 
 def _segments(secret: bytes, private: Private) -> list[SegmentOpening]:

@@ -196,8 +196,8 @@ def intent_fields(loaded: LoadedNetwork) -> dict[str, Any]:
     return {
         "adapters": [],
         "batch": None,
-        "context": network.context,
-        "engine": network.description,
+        "context": dict(network.context),
+        "engine": dict(network.description),
         "model": dict(loaded.model),
         "numerics": msgspec.to_builtins(loaded.numerics),
         "outputs": msgspec.to_builtins(list(network.outputs)),

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from verity import embedder
+import msgspec
+
+from verity import embedder, inference
+from verity.engines.network import Array, to_tensor
 from verity.engines.output import Output
 from verity.engines.pooling import embed, encode_vector
+from verity.exporter import Selection
 from verity.loader import Wanted
 from verity.node import Node
-from verity.recorder import Begun, embedding_ending, ending
+from verity.recorder import Begun, embedding_ending, ending, inference_ending
 from verity.request import Request, asked_by, check_asked, intent_fields, make_request
 from verity.sampling.sampler import Sampler
-from verity.statements.bundle import Bundle
-from verity.statements.receipt import EMBEDDING
+from verity.statements.bundle import Bundle, Disclosure
+from verity.statements.receipt import EMBEDDING, INFERENCE
 from verity.statements.request import Issued
+from verity.statements.steps import Step, Tensor, encode_note, join_step, tensor_head
+from verity.steps import StepTree, open_steps
 from verity.store import catalogue
 from verity.store.receipts import Token
 
@@ -101,3 +107,44 @@ def forge_embedding(
     begun = node.recorder.begin(fields, kind=EMBEDDING)
     node.recorder.finish(begun, said, [])
     return node.exporter.bundle(begun.id)
+
+
+def forge_inference(
+    node: Node,
+    model: str,
+    given: Sequence[dict[str, Array]],
+    *,
+    intent: Edit = lambda fields: None,
+    result: Edit = lambda fields: None,
+    steps: Callable[[list[Step]], list[Step]] = lambda steps: steps,
+    opened: tuple[int, int] | None = None,
+) -> Bundle:
+    """Run a network honestly on what is given, then sign and log what the edits make of it; whatever the steps become,
+    they are committed as they are. ``opened`` are the steps to open, all unless it says which."""
+    loaded = node.network(model)
+    made = []
+    for index, inputs in enumerate(given):
+        outputs = loaded.network.run(inputs)
+        both = (inputs, loaded.network.inputs), (outputs, loaded.network.outputs)
+        tensors = [[to_tensor(form.name, arrays[form.name]) for form in forms] for arrays, forms in both]
+        made.append(Step(index, *tensors))
+    fields = inference.intent_fields(loaded)
+    intent(fields)
+    begun = node.recorder.begin(fields, kind=INFERENCE)
+    bodies = [join_step(_parts(s.inputs), _parts(s.outputs), encode_note(s.note)) for s in steps(made)]
+    node.recorder.steps.writer(begun.id, begun.secret).append(bodies)
+    tree = StepTree(begun.id, begun.secret)
+    tree.append(bodies)
+    truth = tree.field()
+    said = inference_ending("end", truth)
+    result(said)
+    node.recorder.finish(begun, said, [])
+    bundle = node.exporter.bundle(begun.id, Selection(fields=["*"]))
+    start, stop = opened or (0, truth["count"])
+    shown = open_steps(node.recorder.steps, begun.id, begun.secret, truth, start, stop)
+    assert isinstance(bundle.disclosure, Disclosure)
+    return msgspec.structs.replace(bundle, disclosure=msgspec.structs.replace(bundle.disclosure, steps=shown))
+
+
+def _parts(tensors: Sequence[Tensor]) -> list[tuple[bytes, bytes]]:
+    return [(tensor_head(t.name, t.dtype, t.shape), t.data) for t in tensors]

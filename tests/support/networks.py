@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def operator(kind: str, inputs: Sequence[str], output: str, **attributes: Any) -
 def policy(sizes: Sequence[int] = (8, 16, 4), seed: int = 0, scale: float = 1.0) -> bytes:
     """Layers with tanh between them: ``obs`` (N, first) to ``action`` (N, last)."""
     chance, nodes, weights, last = np.random.default_rng(seed), [], [], "obs"
-    for layer, (wide, narrow) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for layer, (wide, narrow) in enumerate(itertools.pairwise(sizes)):
         matrix = (scale * chance.standard_normal((wide, narrow)) / np.sqrt(wide)).astype(np.float32)
         offset = chance.standard_normal(narrow).astype(np.float32)
         weights += [numpy_helper.from_array(matrix, f"w{layer}"), numpy_helper.from_array(offset, f"b{layer}")]

@@ -47,15 +47,19 @@ def library() -> Any:
     return onnxruntime
 
 
-@functools.cache
 def describe_library() -> dict[str, Any]:
     """Name, version and digest of the library that computes (SHA-256 over its files, by name)."""
+    return {"name": ONNX, "version": str(library().__version__), "library": _library_digest()}
+
+
+@functools.cache
+def _library_digest() -> str:
     module = library()
     hasher = hashlib.sha256()
     folder = Path(module.__file__).parent / "capi"
     for path in sorted(p for p in folder.iterdir() if ".so" in p.suffixes or p.suffix in (".dylib", ".dll", ".pyd")):
         hasher.update(path.name.encode() + b"\x00" + path.read_bytes())
-    return {"name": ONNX, "version": str(module.__version__), "library": hasher.hexdigest()}
+    return hasher.hexdigest()
 
 
 class OnnxNetwork:
