@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-import warnings
+import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,12 +18,19 @@ import numpy as np
 
 from verity.engines.network import Array
 from verity.errors import FormatError
-from verity.statements.steps import DTYPES, MAX_STEP_BYTES, MAX_TENSORS, Form
+from verity.statements.steps import DTYPES, MAX_RANK, MAX_STEP_BYTES, MAX_TENSORS, Form
 from verity.statements.strict import parse_json
 from verity.store.archives import opened_archive
 
 MAX_FILE = 2 * MAX_STEP_BYTES
 _MAX_HEADER = 10_000
+_MAGIC = b"\x93NUMPY"
+_HEADER = re.compile(
+    rb"\{'descr': '(?P<kind>[<>|=][a-z][0-9]{1,2})', 'fortran_order': (?P<fortran>True|False), "
+    rb"'shape': \((?P<shape>(?:[0-9]{1,12},? ?){0,32})\), \} *\n"
+)
+_TAKEN = {"b": "b", "i": "iu", "u": "iu", "f": "biuf"}
+"""By the kind of a network's type, what JSON may have for it."""
 _HINT = "save arrays with numpy.save or numpy.savez, or write JSON: an object with a list for every input"
 
 
@@ -41,7 +48,7 @@ def read_inputs(path: Path, forms: Sequence[Form]) -> dict[str, Array]:
 
 def parse_inputs(data: bytes, forms: Sequence[Form], what: str) -> dict[str, Array]:
     """The same of a file's bytes; ``what`` names it. A file with one array alone is for a network with one input."""
-    if data[:6] == b"\x93NUMPY":
+    if data[:6] == _MAGIC:
         return _named(_npy(data, what), forms, what)
     if data[:4] == b"PK\x03\x04":
         return _npz(data, what)
@@ -62,21 +69,23 @@ def _named(value: Any, forms: Sequence[Form], what: str) -> dict[str, Any]:
 
 
 def _npy(data: bytes, what: str) -> Array:
-    file = io.BytesIO(data)
+    """The one array of a file in the NPY format, whose header is read as NumPy writes it: a Python literal, but no
+    Python reads it."""
+    wide = data[6:7] != b"\x01"
+    start = 12 if wide else 10
+    length = int.from_bytes(data[8:start], "little")
+    header = _HEADER.fullmatch(data[start : start + length]) if length <= _MAX_HEADER else None
+    if data[:6] != _MAGIC or header is None:
+        raise FormatError(f"{what} is no array of NumPy's, or not one of numbers", _HINT)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about how a header was written
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran, kind = read(file, max_header_size=_MAX_HEADER)
-    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
-        raise FormatError(f"{what} is no array of NumPy's: {str(error)[:200]}", _HINT) from error
-    if version not in ((1, 0), (2, 0)) or kind.name not in DTYPES or kind.hasobject or kind.subdtype is not None:
-        raise FormatError(f"{what} holds an array of {str(kind)[:80]}, which no network takes", _HINT)
-    body = data[file.tell() :]
-    if not all(isinstance(d, int) and d >= 0 for d in shape) or math.prod(shape) * kind.itemsize != len(body):
-        raise FormatError(f"{what} is damaged: its header tells of other bytes than follow", _HINT)
-    array = np.frombuffer(body, dtype=kind).reshape(shape, order="F" if fortran else "C")
+        kind = np.dtype(header["kind"].decode())
+    except TypeError as error:
+        raise FormatError(f"{what} holds an array of another type than networks take", _HINT) from error
+    shape = tuple(int(d) for d in header["shape"].decode().replace(",", " ").split())
+    body = data[start + length :]
+    if kind.name not in DTYPES or len(shape) > MAX_RANK or math.prod(shape) * kind.itemsize != len(body):
+        raise FormatError(f"{what} is damaged, or holds an array of another type than networks take", _HINT)
+    array = np.frombuffer(body, dtype=kind).reshape(shape, order="F" if header["fortran"] == b"True" else "C")
     return array.astype(kind.newbyteorder("="))
 
 
@@ -103,17 +112,18 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, what: str) -> byt
 
 
 def _array(value: Any, form: Form, what: str) -> Array:
-    """Nested lists of numbers, in the network's own type, to which each must be exact enough to fit: no overflow."""
+    """Nested lists in the network's own type: whole numbers stay whole, and none overflows."""
     kind = np.dtype(form.dtype)
     try:
-        with np.errstate(over="raise", invalid="raise"):
-            given = np.array(value)
-            array = given.astype(kind, casting="same_kind" if kind.kind != "f" else "unsafe")
-    except (ValueError, TypeError, OverflowError, FloatingPointError) as error:
+        given = np.array(value)
+        with np.errstate(all="ignore"):
+            array = given.astype(kind)
+    except (ValueError, TypeError, OverflowError) as error:
         raise FormatError(
             f"{form.name[:80]!r} in {what} is no array of {form.dtype}: {str(error)[:200]}", _HINT
         ) from error
-    if given.dtype.kind not in "biuf" or (kind.kind in "biu" and not np.array_equal(array, given)):
+    sound = np.isfinite(array).all() if kind.kind == "f" else np.array_equal(array, given)
+    if given.size and (given.dtype.kind not in _TAKEN[kind.kind] or not sound):
         raise FormatError(f"{form.name[:80]!r} in {what} has elements that are no {form.dtype}", _HINT)
     return array
 
