@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from onnx_policy import policy
 from verity.node import Node
 from verity.store.pull import pull
 
 Shape = Sequence[int | str | None] | None
+__all__ = ["added", "model", "operator", "policy", "store", "value", "with_external_data"]
 
 
 def model(nodes: Sequence[Any], inputs: Sequence[Any], outputs: Sequence[Any], weights: Sequence[Any] = ()) -> bytes:
@@ -32,21 +33,6 @@ def operator(kind: str, inputs: Sequence[str], output: str, **attributes: Any) -
     """A network of one operator on float32 inputs of any length, two axes each."""
     values = [value(name, ["N", "M"]) for name in inputs]
     return model([helper.make_node(kind, list(inputs), [output], **attributes)], values, [value(output, None)])
-
-
-def policy(sizes: Sequence[int] = (8, 16, 4), seed: int = 0, scale: float = 1.0) -> bytes:
-    """Layers with tanh between them: ``obs`` (N, first) to ``action`` (N, last)."""
-    chance, nodes, weights, last = np.random.default_rng(seed), [], [], "obs"
-    for layer, (wide, narrow) in enumerate(itertools.pairwise(sizes)):
-        matrix = (scale * chance.standard_normal((wide, narrow)) / np.sqrt(wide)).astype(np.float32)
-        offset = chance.standard_normal(narrow).astype(np.float32)
-        weights += [numpy_helper.from_array(matrix, f"w{layer}"), numpy_helper.from_array(offset, f"b{layer}")]
-        over = layer == len(sizes) - 2
-        nodes.append(helper.make_node("Gemm", [last, f"w{layer}", f"b{layer}"], ["action" if over else f"h{layer}"]))
-        if not over:
-            nodes.append(helper.make_node("Tanh", [f"h{layer}"], [f"t{layer}"]))
-        last = f"t{layer}"
-    return model(nodes, [value("obs", ["N", sizes[0]])], [value("action", ["N", sizes[-1]])], weights)
 
 
 def added() -> bytes:
