@@ -26,7 +26,7 @@ from verity.statements.receipt import (
 from verity.statements.steps import STEP_FIELD, Step
 from verity.statements.strict import decode_base64
 from verity.verify.claims import Fields, TokenRoot, Withheld
-from verity.verify.leaves import check_leaves
+from verity.verify.elements import check_elements
 from verity.verify.replay import CannotReplay, Claim
 from verity.verify.report import Check
 from verity.verify.segments import Segments, open_segments
@@ -34,14 +34,15 @@ from verity.verify.steps import open_steps
 
 
 class Opened(NamedTuple):
-    """The check, and what it established: the opened fields, the tokens and segments if all of them were opened, and
-    the steps that were."""
+    """The check, and what it established: the opened fields, the tokens and segments if all of them were opened; the
+    receipt's id, and the statement digest of its intent; and the steps that were opened."""
 
     check: Check
     fields: Fields
     tokens: list[TokenOpening] | None
     segments: Segments | None = None
     receipt: str = ""
+    intent: bytes = b""
     steps: Sequence[Step] = ()
 
 
@@ -73,7 +74,8 @@ def open_fields(bundle: Bundle, intent: Statement, result: Statement) -> Opened:
     except (FormatError, ProofError) as error:
         sentence = f"The disclosure is not what the receipt committed to: {error}."
         return Opened(Check("disclosure", "failed", sentence), nothing, None)
-    return Opened(_summary(disclosure, fields, tokens), fields, tokens, segments, intent.predicate.id, steps)
+    summary = _summary(disclosure, fields, tokens)
+    return Opened(summary, fields, tokens, segments, intent.predicate.id, named, steps)
 
 
 def generation_claim(opened: Opened) -> Claim:
@@ -143,7 +145,7 @@ def _check_tokens(tokens: list[TokenOpening], fields: Fields, receipt_id: bytes)
     except Withheld as field:
         raise FormatError("tokens are opened, but not the root of their tree") from field
     leaves = [_leaf(receipt_id, token) for token in tokens]
-    return tokens if check_leaves(tokens, leaves, tree, "tokens") else None
+    return tokens if check_elements(tokens, leaves, tree, "tokens") else None
 
 
 def _leaf(receipt_id: bytes, opening: TokenOpening) -> bytes:

@@ -1,40 +1,74 @@
-"""Elements that a disclosure opens one by one: each must be a leaf of the tree whose root the receipt committed to."""
+"""One leaf of a receipt's segments, opened alone: what two parties exchange in a dispute. See spec/dispute.md."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 
 from verity.errors import FormatError
-from verity.log.tree import check_inclusion, root_of
+from verity.log.tree import MemoryTree, check_inclusion
+from verity.statements.bundle import Bundle, Disclosure
+from verity.statements.commitments import decode_salt
+from verity.statements.segments import Leaf, SegmentRoot
 from verity.statements.strict import decode_hex
-from verity.verify.claims import TokenRoot
+from verity.verify.segments import Segments, leaf_hash
+
+_DIGESTS = ("start_state", "end_state", "tokens", "sampler", "grammar")
 
 
-class Opening(Protocol):
-    """An element's number, and the path to the root if others are withheld."""
+class LeafOpening(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The leaf of segment ``number``: positions, digests (hex), salt (base64) and the path (hex) to the root."""
 
-    @property
-    def index(self) -> int: ...
-    @property
-    def path(self) -> list[str] | msgspec.UnsetType: ...
+    number: int
+    start: int
+    end: int
+    start_state: str
+    end_state: str
+    tokens: str
+    sampler: str
+    grammar: str
+    salt: str
+    path: list[str]
 
 
-def check_leaves(openings: Sequence[Opening], leaves: Sequence[bytes], tree: TokenRoot, what: str) -> bool:
-    """Whether these are all elements (``what`` names them), each where its number says.
+class LeafSource(Protocol):
+    def __call__(self, index: int, /) -> LeafOpening:
+        """The opening of leaf ``index``. Raises VerityError when it is not given."""
 
-    Raises FormatError, ProofError when one is not what was committed to.
-    """
-    root = decode_hex(tree.root, 32, f"root of the output's {what}")
-    if [opening.index for opening in openings] != sorted({opening.index for opening in openings}):
-        raise FormatError(f"the opened {what} are not in order, or one stands twice")
-    if len(openings) == tree.count:
-        if root_of(leaves) != root or (openings and openings[-1].index != tree.count - 1):
-            raise FormatError(f"the output's {what} are not those that were committed to")
-        return True
-    for opening, leaf in zip(openings, leaves, strict=True):
-        path = opening.path if isinstance(opening.path, list) else []
-        check_inclusion(opening.index, tree.count, leaf, [decode_hex(h, 32, "hash in a path") for h in path], root)
-    return False
+
+def check_leaf(opening: LeafOpening, index: int, root: SegmentRoot, receipt_id: bytes, intent: bytes) -> Leaf:
+    """The leaf, if it is number ``index`` under the root of a receipt. Raises FormatError, ProofError."""
+    if opening.number != index:
+        raise FormatError(f"leaf {opening.number} was opened instead of {index}")
+    if not 0 <= opening.start < opening.end < 1 << 32:
+        raise FormatError("a segment has impossible positions")
+    digests = {name: decode_hex(getattr(opening, name), 32, "digest in a leaf") for name in _DIGESTS}
+    leaf = Leaf(index, opening.start, opening.end, **digests)
+    path = [decode_hex(text, 32, "hash in a path") for text in opening.path]
+    expected = decode_hex(root.root, 32, "root of the segments")
+    check_inclusion(index, root.count, leaf_hash(receipt_id, decode_salt(opening.salt), leaf, intent), path, expected)
+    return leaf
+
+
+def opened_leaves(bundle: Bundle, segments: Segments | None, receipt_id: bytes, intent: bytes) -> LeafSource:
+    """Opens the leaves of a bundle in which all segments are opened (and checked)."""
+
+    def nothing(index: int) -> LeafOpening:
+        raise FormatError(f"segment {index} is not opened")
+
+    if segments is None or not isinstance(bundle.disclosure, Disclosure):
+        return nothing
+    salts = [opening.salt for opening in bundle.disclosure.segments]
+    leaves = segments.leaves
+    tree = MemoryTree([
+        leaf_hash(receipt_id, decode_salt(salt), leaf, intent) for salt, leaf in zip(salts, leaves, strict=True)
+    ])  # fmt: skip
+
+    def opened(index: int) -> LeafOpening:
+        leaf = leaves[index]
+        digests = {name: getattr(leaf, name).hex() for name in _DIGESTS}
+        path = [h.hex() for h in tree.inclusion(index)]
+        return LeafOpening(number=index, start=leaf.start, end=leaf.end, salt=salts[index], path=path, **digests)
+
+    return opened

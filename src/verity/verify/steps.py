@@ -10,7 +10,7 @@ from verity.statements.bundle import StepOpening
 from verity.statements.commitments import decode_salt
 from verity.statements.steps import MAX_STEPS, STEP_FIELD, Step, commit_step, encode_step
 from verity.verify.claims import Fields, TokenRoot, Withheld
-from verity.verify.leaves import check_leaves
+from verity.verify.elements import check_elements
 
 
 def open_steps(openings: Sequence[StepOpening], fields: Fields, receipt_id: bytes) -> list[Step]:
@@ -26,7 +26,7 @@ def open_steps(openings: Sequence[StepOpening], fields: Fields, receipt_id: byte
         hash_leaf(commit_step(receipt_id, step.index, decode_salt(opening.salt), encode_step(step)))
         for opening, step in zip(openings, steps, strict=True)
     ]
-    check_leaves(openings, leaves, tree, "steps")
+    check_elements(openings, leaves, tree, "steps")
     return steps
 
 

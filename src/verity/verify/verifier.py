@@ -55,7 +55,7 @@ class Replayer(Protocol):
 
 def verify(bundle: Bundle, policy: Policy, expected: Expected, replayer: Replayer | None) -> Report:
     """Make every check that can be made. Raises FormatError when the bundle cannot be read at all."""
-    intent, result = _statements(bundle)
+    intent, result = statements(bundle)
     device = bundle.receipt.intent.device()
     checks = [expectations.known(intent, result), _signed(bundle, policy, expected, device)]
     checks.append(_try("logged", lambda: logged.in_the_log(bundle, intent, result, device, policy)))
@@ -114,7 +114,8 @@ def _replay_checks(
     return [replayed, statistical, checked, origin]
 
 
-def _statements(bundle: Bundle) -> tuple[Statement, Statement]:
+def statements(bundle: Bundle) -> tuple[Statement, Statement]:
+    """The intent and the result. Raises FormatError."""
     intent = read_statement(bundle.receipt.intent.payload_bytes(), INTENT)
     result = read_statement(bundle.receipt.result.payload_bytes(), RESULT)
     return intent, result
@@ -192,7 +193,7 @@ def _replayed(kind: Kind, opened: content.Opened, replayer: Replayer | None) -> 
         return Check(name, "failed", _sentence(str(error)))
     except VerityError as error:  # a caller's own replayer: the engine could not follow what the receipt says
         return _not_made(name, str(error), hint=error.hint)
-    return _judge(name, claim, replayed)
+    return judge(name, claim, replayed)
 
 
 def _spot_checked(opened: content.Opened, asked: spot.Spot | None, replayer: Replayer | None) -> Check:
@@ -210,13 +211,14 @@ def _spot_checked(opened: content.Opened, asked: spot.Spot | None, replayer: Rep
         if (silent := spot.unanswered(opened, picked, chunks)) is not None:
             return silent
         claim = spot.spot_claim(opened, opened.segments, picked, chunks)
-        check = _judge(spot.NAME, claim, replayer(claim))
+        check = judge(spot.NAME, claim, replayer(claim))
     except CannotReplay as reason:
         return _not_made(spot.NAME, str(reason), hint=reason.hint)
     return spot.passed(check, picked, count) if check.status == "passed" else check
 
 
-def _judge(name: str, claim: AnyClaim, replayed: Replayed) -> Check:
+def judge(name: str, claim: AnyClaim, replayed: Replayed) -> Check:
+    """What a replay that was made means for the check ``name``."""
     evidence = {
         "fingerprint": replayed.numerics.fingerprint,
         "claimed_fingerprint": claim.numerics.fingerprint,
