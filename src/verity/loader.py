@@ -80,13 +80,13 @@ class Loader:
 
         name, found = self._blobs.resolve(model)
         if found.blake3 not in self._networks:
-            path, threads = self._blobs.open(found.blake3).path, self._options.get("threads")
+            path = self._blobs.open(found.blake3).path
             described = _described(name, found)
-            network = OnnxNetwork(path, threads=threads)
+            network = OnnxNetwork(path)
             setting = setting_of_network(network)
             numerics = self._numerics.declared(found.blake3).get(setting)
             if numerics is None:
-                numerics = measure_network(lambda threads: OnnxNetwork(path, threads=threads), self._measuring)
+                numerics = measure_network(lambda: OnnxNetwork(path), self._measuring)
                 self._declare(network.description, network.context, described, setting, numerics)
             self._networks[found.blake3] = LoadedNetwork(network, described, numerics)
         return self._networks[found.blake3]

@@ -147,10 +147,10 @@ def _replay_network(
 ) -> tuple[str, Replayed]:
     from verity.engines.onnx import OnnxNetwork
 
-    def build(threads: int | None) -> OnnxNetwork:
-        return OnnxNetwork(Path(request.path), threads=threads)
+    def build() -> OnnxNetwork:
+        return OnnxNetwork(Path(request.path))
 
-    network = build(request.threads)
+    network = build()
     _require_context(network.context, claim)
     setting = setting_of_network(network)
     numerics = request.known.get(setting)

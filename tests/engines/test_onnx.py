@@ -12,21 +12,21 @@ from onnx import TensorProto, helper
 
 from verity.engines.network import measure_network, setting_of_network, to_array, to_tensor
 from verity.engines.numerics import Numerics
-from verity.engines.onnx import OnnxNetwork, describe_library
+from verity.engines.onnx import OnnxNetwork, describe_library, library
 from verity.errors import EngineError, UsageError
 from verity.statements.steps import DTYPES
 
 OBS = np.linspace(-1, 1, 8, dtype=np.float32).reshape(1, 8)
 
 
-def network(data: bytes, folder: Path, threads: int = 1) -> OnnxNetwork:
+def network(data: bytes, folder: Path) -> OnnxNetwork:
     path = folder / "a.onnx"
     path.write_bytes(data)
-    return OnnxNetwork(path, threads=threads)
+    return OnnxNetwork(path)
 
 
 def measured(data: bytes, folder: Path) -> Numerics:
-    return measure_network(lambda threads: network(data, folder, threads))
+    return measure_network(lambda: network(data, folder))
 
 
 def test_what_it_says_of_itself(tmp_path: Path) -> None:
@@ -36,7 +36,6 @@ def test_what_it_says_of_itself(tmp_path: Path) -> None:
     assert made.description == describe_library()
     assert made.description["name"] == "onnxruntime"
     assert len(made.description["library"]) == 64
-    assert "threads" not in made.context
 
 
 def test_a_step(tmp_path: Path) -> None:
@@ -72,12 +71,29 @@ def test_where_an_input_lies_changes_no_bit(operation: str, tmp_path: Path) -> N
     assert len(bare) > 1, "the runtime no longer does this: the copy in OnnxNetwork could go"
 
 
-def test_threads_and_repetition_change_no_bit(tmp_path: Path) -> None:
+def test_how_many_threads_are_at_hand_changes_no_bit(tmp_path: Path) -> None:
+    """Given several threads, ONNX Runtime cuts a logarithm into as many parts and gives other bits: so it gets one."""
+    data = networks.operator("Log", ["x"], "y")
+    made = network(data, tmp_path)
+    given = np.abs(np.random.default_rng(1).standard_normal((513, 100)).astype(np.float32)) + 0.01
+    assert made.context["threads"] == 1
+    assert made._session.get_session_options().intra_op_num_threads == 1
+    assert len({network(data, tmp_path).run({"x": given})["y"].tobytes() for _ in range(5)}) == 1
+    bare = set()
+    for threads in (1, 2, 3):
+        options = library().SessionOptions()
+        options.intra_op_num_threads = threads
+        session = library().InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        bare.add(session.run(None, {"x": given})[0].tobytes())
+    assert len(bare) > 1, "the runtime no longer does this: networks could have several threads"
+
+
+def test_repetition_changes_no_bit(tmp_path: Path) -> None:
     data = networks.policy((64, 256, 256, 16))
     batches = [np.random.default_rng(n).standard_normal((n, 64)).astype(np.float32) for n in (1, 3, 64, 257)]
     runs = []
-    for threads in (1, 2, 3, 1):
-        made = network(data, tmp_path, threads)
+    for _ in range(3):
+        made = network(data, tmp_path)
         runs.append([made.run({"obs": batch})["action"].tobytes() for batch in [*batches, *batches]])
     assert all(run == runs[0] for run in runs)
     assert runs[0][:4] == runs[0][4:]
@@ -119,7 +135,7 @@ def test_every_type_of_elements(tmp_path: Path) -> None:
         tensor = to_tensor("y", made.run({"x": given})["y"])
         assert (tensor.dtype, tensor.data) == (name, given.tobytes())
         assert np.array_equal(to_array(tensor), given)
-        assert measure_network(lambda _, made=made: Borrowed(made)).exact  # type: ignore[misc]
+        assert measure_network(lambda made=made: Borrowed(made)).exact  # type: ignore[misc]
 
 
 class Borrowed:

@@ -147,7 +147,7 @@ def _embed(world: World) -> list[str]:
 
 def _infer(world: World) -> list[str]:
     given, save = str(world.file("inputs.json")), str(world.file("new.verity.json"))
-    return ["infer", "policy", "--input", given, "--input", given, "--threads", "1", "--save", save, "--json"]
+    return ["infer", "policy", "--input", given, "--input", given, "--save", save, "--json"]
 
 
 def _issue(world: World) -> list[str]:

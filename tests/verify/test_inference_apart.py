@@ -35,12 +35,16 @@ def apart(node: Node, **options: Any) -> ProcessReplayer:
 
 def test_honest_steps_replay_in_a_locked_process_with_any_threads(device: Node, tmp_path: Path) -> None:
     networks.store(device, networks.policy((64, 256, 256, 16), seed=3), tmp_path)
+    networks.store(device, networks.operator("Log", ["x"], "y"), tmp_path, "log")
     chance = np.random.default_rng(1)
     obs = [{"obs": chance.standard_normal((n, 64)).astype(np.float32)} for n in (1, 1, 100, 7)]
     bundle = forge_inference(device, "policy", obs)
     for threads in (1, 2):
         report = verify(bundle, device, replayer=apart(device, threads=threads))
         assert refused(report) == set(), str(report)
+        large = [{"x": np.abs(chance.standard_normal((513, 100)).astype(np.float32))}]
+        parts = forge_inference(device, "log", large)
+        assert refused(verify(parts, device, replayer=apart(device, threads=threads))) == set()
     lie = forge_inference(device, "policy", obs, steps=changed(2, flip=1599))
     check = verify(lie, device, replayer=apart(device, threads=2)).check("replayed-exact")
     assert (check.status, check.evidence["number"]) == ("failed", 1599)
@@ -148,7 +152,7 @@ def test_the_network_given_may_be_any_engine(device: Node, tmp_path: Path) -> No
     """A verifier's own replayer, on a network from a file."""
     path = tmp_path / "policy.onnx"
     bundle = forge_inference(device, "policy", OBS)
-    assert refused(verify(bundle, device, replayer=on(OnnxNetwork(path, threads=2)))) == set()
+    assert refused(verify(bundle, device, replayer=on(OnnxNetwork(path)))) == set()
 
 
 @pytest.mark.parametrize("member", ["context", "engine"])

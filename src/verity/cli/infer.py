@@ -24,12 +24,11 @@ from verity.errors import Interrupted, UsageError
     help="A step: *.npy, *.npz or JSON; repeat it.",
 )
 @click.option("--show", multiple=True, metavar="FIELD", help="Show FIELD in the public receipt, in clear.")
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="[default: all cores but one]")
 @click.option("--save", type=click.Path(dir_okay=False), metavar="FILE", help="Write the bundle, disclosure included.")
 @home_option
 @json_option
 def infer(
-    model: str, inputs: tuple[str, ...], save: str | None, home: str | None, as_json: bool, **options: Any
+    model: str, inputs: tuple[str, ...], show: tuple[str, ...], save: str | None, home: str | None, as_json: bool
 ) -> None:
     """Run MODEL (its name or digest; `verity pull FILE.onnx` stores one) on each --input, or on each line of stdin.
 
@@ -41,13 +40,13 @@ def infer(
 
     if save is not None and not Path(save).absolute().parent.is_dir():
         raise UsageError(f"there is no folder to save {save} in", "make it first: the steps are logged either way")
-    with ProgressBars() as bars, Node(home, progress=bars, threads=options["threads"]) as node:
+    with ProgressBars() as bars, Node(home, progress=bars) as node:
         given = list(_given(inputs, node.network(model).network.inputs))
         if not given:
             raise UsageError("there is nothing to run the network on", "name files with --input, or write to stdin")
         bars.stop()
         try:
-            with node.session(model, show=options["show"]) as session:
+            with node.session(model, show=show) as session:
                 outputs = [_step(session, step, as_json) for step in given]
         except KeyboardInterrupt:
             raise Interrupted("interrupted; the steps so far are on record") from None

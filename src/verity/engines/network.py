@@ -5,6 +5,7 @@ the measured fingerprint of how a host computes such a network. Specified in spe
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -22,9 +23,9 @@ Array = npt.NDArray[Any]
 BATCHES = (1, 5, 64)
 """Sizes of the first axis, where it may be any, that the probe tries."""
 LENGTHS = (8, 1, 32, 128, 512)
-"""Sizes of other axes that may be any: the first with which the network runs at all."""
-THREADS = (1, 2, 3)
-"""The runs that must agree: with one thread, twice; and with as many as divide the work unevenly."""
+"""Sizes of other axes that may be any: all with which the network runs, and for larger batches the first of these."""
+_LOADED = 2
+"""How often the network is loaded anew; every probe is run twice each time."""
 
 _DOMAIN = b"verity/numerics/network/v1\x00"
 
@@ -68,21 +69,21 @@ def to_array(tensor: Tensor) -> Array:
     return array.astype(tensor.dtype, copy=False)
 
 
-def measure_network(build: Callable[[int], Network], progress: Callable[[int, int], None] | None = None) -> Numerics:
-    """Run the probe on networks that ``build`` makes for a number of threads. Raises EngineError if none can be made.
+def measure_network(build: Callable[[], Network], progress: Callable[[int, int], None] | None = None) -> Numerics:
+    """Run the probe on the network, which ``build`` loads anew each time. Raises EngineError if it cannot be loaded.
 
-    ``exact``: the same inputs give the same bits, again and again and with other numbers of threads. A network that
-    takes none of the probe's inputs is not exact: nothing was compared.
+    ``exact``: the same inputs give the same bits, again and again. A network that takes none of the probe's inputs is
+    not exact: nothing was compared.
     """
     digests: list[bytes | None] = []
-    for done, threads in enumerate((THREADS[0], *THREADS)):
-        network = build(threads)
+    for done in range(_LOADED):
+        network = build()
         try:
             digests.append(_probed(network))
         finally:
             network.close()
         if progress is not None:
-            progress(done + 1, len(THREADS) + 1)
+            progress(done + 1, _LOADED)
     first = digests[0]
     exact = first is not None and digests.count(first) == len(digests)
     return Numerics(exact=exact, fingerprint=hashlib.sha256(_DOMAIN + (first or b"")).hexdigest())
@@ -90,7 +91,7 @@ def measure_network(build: Callable[[int], Network], progress: Callable[[int, in
 
 def setting_of_network(network: Network) -> str:
     """What may change how a given network is computed here, in one digest: library, options, probe, processor."""
-    probe = [list(BATCHES), list(LENGTHS), list(THREADS)]
+    probe = [list(BATCHES), list(LENGTHS)]
     return hashlib.sha256(canonical([network.description, network.context, probe, host()])).hexdigest()
 
 
@@ -112,20 +113,30 @@ def _written(outputs: Mapping[str, Array]) -> bytes:
 
 
 def _probes(network: Network) -> Iterator[dict[str, Array]]:
-    """The inputs that the network takes: every size of a batch, with the first length that fits."""
-    for batch in BATCHES if any(form.shape and not _fixed(form.shape[0]) for form in network.inputs) else BATCHES[:1]:
-        for length in LENGTHS:
-            try:
-                inputs = {form.name: _filled(form, network.inputs, batch, length) for form in network.inputs}
-                network.run(inputs)
-            except (EngineError, UsageError):
-                continue
+    """The inputs that the network takes: one at a time of every length that fits, and batches of the first of these."""
+    fitting: list[int] = []
+    for length in LENGTHS if any(map(_any_length, network.inputs)) else LENGTHS[:1]:
+        if (inputs := _taken(network, BATCHES[0], length)) is not None:
+            fitting.append(length)
             yield inputs
-            break
+    if any(form.shape and not isinstance(form.shape[0], int) for form in network.inputs):
+        for batch, length in itertools.product(BATCHES[1:], fitting[:1]):
+            if (inputs := _taken(network, batch, length)) is not None:
+                yield inputs
 
 
-def _fixed(dimension: int | str | None) -> bool:
-    return isinstance(dimension, int)
+def _any_length(form: Form) -> bool:
+    return not all(isinstance(dimension, int) for dimension in form.shape[1:])
+
+
+def _taken(network: Network, batch: int, length: int) -> dict[str, Array] | None:
+    """The inputs of these sizes, if the network takes them."""
+    try:
+        inputs = {form.name: _filled(form, network.inputs, batch, length) for form in network.inputs}
+        network.run(inputs)
+    except (EngineError, UsageError):
+        return None
+    return inputs
 
 
 def _filled(form: Form, forms: Sequence[Form], batch: int, length: int) -> Array:

@@ -1,8 +1,9 @@
 """A network in the ONNX format on ONNX Runtime, on the processor, so that any step can be run again bit for bit.
 
-What makes a step exact was found by measurement: the number of threads changes nothing, and neither does what ran
-before. *Where inputs lie in memory does*: sums over an input are taken in an order that begins at the first address
-that a vector register can be loaded from. So inputs are copied to addresses that are multiples of 64.
+What makes a step exact was found by measurement. *The number of threads changes bits*: Log, Softplus, Mish and LRN are
+cut into as many parts, and the ends of a part are computed without vector registers. *Where inputs lie in memory does*,
+too: sums over an input begin at the first address that a register can be loaded from. So one thread computes, and
+inputs are copied to addresses that are multiples of 64.
 
 A file is a stranger's: nothing outside it is read (store/onnx_header.py), and no library of operators is ever loaded.
 """
@@ -19,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from verity.engines import ONNX
-from verity.engines.library import default_threads
 from verity.engines.network import Array
 from verity.errors import EngineError, FormatError, StoreError, UsageError
 from verity.statements.steps import DTYPES, MAX_STEP_BYTES, Form, check_forms
@@ -31,8 +31,8 @@ _SAID = 300
 _TYPES = {f"tensor({name})": name for name in DTYPES} | {
     "tensor(float)": "float32", "tensor(double)": "float64",
 }  # fmt: skip
-CONTEXT = {"execution_mode": "sequential", "graph_optimization": "all", "providers": _PROVIDERS}
-"""Options that may change a bit; the number of threads is none of them."""
+CONTEXT = {"execution_mode": "sequential", "graph_optimization": "all", "providers": _PROVIDERS, "threads": 1}
+"""Options that may change a bit."""
 
 
 @functools.cache
@@ -65,21 +65,18 @@ def _library_digest() -> str:
 class OnnxNetwork:
     """One model, loaded from its file's bytes. Not to be shared between threads.
 
-    ``threads`` compute one step; all cores but one by default. Raises EngineError for a file that is no model, keeps
-    tensors in other files, or takes or gives what are no tensors of numbers.
+    Raises EngineError for a file that is no model, keeps tensors in other files, or takes or gives what are no tensors
+    of numbers.
     """
 
-    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         module = library()
         data = _read(path)
         options = module.SessionOptions()
-        options.intra_op_num_threads = threads or default_threads()
-        options.inter_op_num_threads = 1
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.execution_mode = module.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = module.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = 4
-        # A waiting thread that spins takes a core from whoever else computes; no bit depends on it.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = module.InferenceSession(data, options, providers=_PROVIDERS)
         except Exception as error:  # the library's errors have no common class
