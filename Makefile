@@ -91,7 +91,7 @@ lock:
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" --no-deps \
 	  requirements/llama.in -o requirements/llama.txt
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
-	  pyproject.toml --extra llama --extra server --group dev --no-emit-package llama-cpp-python -o requirements/lock.txt
+	  pyproject.toml --extra llama --extra onnx --extra server --group dev --no-emit-package llama-cpp-python -o requirements/lock.txt
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
 	  --group bench -c requirements/lock.txt -o requirements/bench.txt
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
