@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from verity.embedder import Embedded
     from verity.engines.scripted import ScriptedEngine
     from verity.exporter import Selection
+    from verity.inference import Inferred, Session
     from verity.node import Node
     from verity.sampling.parameters import SamplingParameters
     from verity.statements.bundle import Bundle
@@ -46,6 +47,7 @@ _PLACES = {
     "Check": "verity.verify.report",
     "Conversation": "verity.conversation",
     "Embedded": "verity.embedder",
+    "Inferred": "verity.inference",
     "Issued": "verity.statements.request",
     "Message": "verity.statements.receipt",
     "Node": "verity.node",
@@ -54,6 +56,7 @@ _PLACES = {
     "SamplingParameters": "verity.sampling.parameters",
     "read_request": "verity.store.bundles",
     "Selection": "verity.exporter",
+    "Session": "verity.inference",
     "ScriptedEngine": "verity.engines.scripted",
     "Stream": "verity.answer",
     "TypedAnswer": "verity.answer",
@@ -66,6 +69,7 @@ __all__ = [
     "Check",
     "Conversation",
     "Embedded",
+    "Inferred",
     "Issued",
     "Message",
     "Node",
@@ -74,6 +78,7 @@ __all__ = [
     "SamplingParameters",
     "ScriptedEngine",
     "Selection",
+    "Session",
     "Stream",
     "TypedAnswer",
     "TypedOutputError",
