@@ -15,7 +15,7 @@ import numpy as np
 
 from verity.engines.engine import Engine, Logits, State
 from verity.engines.numerics import Numerics
-from verity.errors import FormatError
+from verity.errors import EngineError, FormatError
 from verity.log.tree import hash_leaf, root_of
 from verity.statements.adapters import AdapterUse
 from verity.statements.bundle import SegmentOpening, TokenOpening
@@ -36,6 +36,8 @@ from verity.statements.segments import (
 from verity.statements.strict import decode_hex
 from verity.verify.claims import Fields, Withheld
 from verity.verify.replay import CannotReplay, Claim, Judge, ModelName, Outcome, differs, prepare, with_its_compiler
+
+_OTHER_FORM = "the receipt's states are in another form than this engine's"
 
 
 class Segments(NamedTuple):
@@ -149,6 +151,10 @@ def replay_segments(engine: Engine, spot: SpotClaim, progress: Callable[[int, in
 def _replay(engine: Engine, spot: SpotClaim, progress: Callable[[int, int], None] | None) -> Outcome:
     if (wrong := prepare(engine, spot.claim) or _ending(engine, spot.claim)) is not None:
         return wrong
+    try:
+        engine.restore(0, State(spot.root.encoding, []))
+    except EngineError:
+        return differs(_OTHER_FORM)
     rows = _rows(spot)
     if isinstance(rows, Outcome):
         return rows
@@ -209,7 +215,7 @@ def _segment(engine: Engine, spot: SpotClaim, index: int, before: Sequence[bytes
         return differs("the grammar allows other tokens at its end than the receipt committed to")
     state = engine.state(0, [(start, end)])
     if state is None or state.encoding != encoding:
-        return differs("the receipt's states are in another form than this engine's")
+        return differs(_OTHER_FORM)
     last = spot.states[index - 1] if index else first_state(encoding)
     if next_state(last, start, end, state.chunks[0]) != spot.states[index]:
         return differs("the state at its end is another than the receipt committed to")
