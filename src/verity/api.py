@@ -1,4 +1,4 @@
-"""The two functions that a program starts with: ``verity.open`` and ``verity.verify``."""
+"""The functions that a program starts with: ``verity.open``, ``verity.verify`` and ``verity.dispute``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ if TYPE_CHECKING:  # imported in the functions instead: `import verity` stays ch
     from verity.node import Node
     from verity.statements.bundle import Bundle
     from verity.statements.request import Issued
+    from verity.statements.verdict import SignedVerdict
     from verity.store.blobs import Blobs
     from verity.store.reading import Progress
-    from verity.verify.kinds import AnyClaim
-    from verity.verify.policy import Expected, Policy
+    from verity.verify.dispute import Verdict
+    from verity.verify.policy import Policy
     from verity.verify.report import Report
     from verity.verify.spot import Spot, StateSource
     from verity.verify.verifier import Replayer
@@ -112,10 +113,11 @@ def verify(
     if not (replay or spot) or replayer is not None:
         return verify_bundle(bundle, rules, expected, replayer if replay or spot else None)
     with _store(home) as (blobs, numerics):
-        from verity.replayer import ProcessReplayer
+        from verity.replayer import ProcessReplayer, consenting
 
         apart = ProcessReplayer(blobs, numerics, threads=threads, limit_s=limit_s, progress=progress)
-        return verify_bundle(bundle, rules, expected, _consenting(apart, blobs, numerics, rules, expected))
+        vouched = [*rules.models, *expected.adapters, *([expected.model] if expected.model else [])]
+        return verify_bundle(bundle, rules, expected, consenting(apart, blobs, numerics, vouched))
 
 
 def _challenge(
@@ -155,28 +157,37 @@ def _agree(issued: Issued | None, nonce: str | None) -> None:
         raise UsageError("the nonce is not the one in the request", "give one of them")
 
 
-def _consenting(
-    replayer: Replayer, blobs: Blobs, numerics: NumericsStore, rules: Policy, expected: Expected
-) -> Replayer:
-    """Replays only what somebody here vouches for: files of models and adapters are strangers' (docs/sandbox.md)."""
-    from verity.store import catalogue
-    from verity.store.adapters import Adapters, add_command
-    from verity.verify.replay import CannotReplay, Replayed
+def dispute(
+    a: Bundle | bytes | str | os.PathLike[str],
+    b: Bundle | bytes | str | os.PathLike[str],
+    *,
+    states_a: str | os.PathLike[str] | StateSource | None = None,
+    states_b: str | os.PathLike[str] | StateSource | None = None,
+    model: str | None = None,
+    replayer: Replayer | None = None,
+    home: str | os.PathLike[str] | None = None,
+    threads: int | None = None,
+    limit_s: float = 900.0,
+    progress: Progress | None = None,
+) -> tuple[Verdict, SignedVerdict]:
+    """Find out which of two bundles answers their request wrongly, as the device of ``home``, which signs the verdict.
 
-    def replay(claim: AnyClaim) -> Replayed:
-        digests = {claim.model.blake3, claim.model.sha256}
-        named = digests & {*rules.models, expected.model} or any(catalogue.find(digest) for digest in digests)
-        if not named and not numerics.declared(claim.model.blake3):
-            hint = f"if you mean to run it, name it: --model {claim.model.blake3}"
-            raise CannotReplay(f"nobody that you trust released the model {claim.model.name}", hint)
-        for adapter in claim.adapters:
-            known = {adapter.blake3, adapter.sha256} & {*rules.models, *expected.adapters}
-            if not known and not Adapters(blobs).knows(adapter.blake3):
-                hint = f"if you mean to run it, get its file and add it: {add_command(adapter.blake3, adapter.base)}"
-                raise CannotReplay(f"the adapter {adapter.name} is not among this device's", hint)
-        return replayer(claim)
+    ``states_a`` and ``states_b`` are where each party's states are (see ``verify``); ``model`` is consent to run
+    one that nobody here knows. The other options are those of ``verify``. See verity/verify/dispute.py for the steps.
 
-    return replay
+    Raises UsageError for answers to different requests or that are not opened, FormatError, StoreError.
+    """
+    from verity.node import Node
+    from verity.referee import party_of
+    from verity.replayer import ProcessReplayer, consenting
+
+    parties = party_of(a, states_a), party_of(b, states_b)
+    vouched = [digest] if (digest := _digest_of(model, home)) else []
+    with Node(home) as node:
+        if replayer is None:
+            apart = ProcessReplayer(node.blobs, node.numerics, threads=threads, limit_s=limit_s, progress=progress)
+            replayer = consenting(apart, node.blobs, node.numerics, vouched)
+        return node.referee.settle(*parties, replayer)
 
 
 @contextlib.contextmanager

@@ -59,10 +59,11 @@ NOTHING = Selection()
 
 
 class Exporter:
-    """The bundles of one device's receipts. ``log_of`` opens the log of an epoch."""
+    """The bundles of one device's receipts. ``log`` is the present one, ``log_of`` opens that of an epoch."""
 
-    def __init__(self, database: Database, key: DeviceKey, log_of: Callable[[int], DeviceLog]) -> None:
+    def __init__(self, database: Database, key: DeviceKey, log: DeviceLog, log_of: Callable[[int], DeviceLog]) -> None:
         self._key = key
+        self._log = log
         self._log_of = log_of
         self.receipts = Receipts(database)
 
@@ -93,10 +94,17 @@ class Exporter:
     def intent(self, receipt_id: str) -> SignedIntent:
         """The signed, logged intent alone, for whoever will then reveal a nonce. Raises UsageError, LogError."""
         kept = self.receipts.get(receipt_id)
-        log = self._log_of(kept.epoch)
-        checkpoint, paths = log.proofs([kept.intent_position])
-        envelope, proof = self._entry(log, kept.intent_position, paths[kept.intent_position])
+        envelope, checkpoint, proof = self._proven(self._log_of(kept.epoch), kept.intent_position)
         return SignedIntent(intent=envelope, checkpoint=checkpoint, proof=proof)
+
+    def statement(self, index: int) -> tuple[Envelope, str, LogProof]:
+        """An entry of the present log: its envelope, the checkpoint, and the proof. Raises UsageError, LogError."""
+        return self._proven(self._log, index)
+
+    def _proven(self, log: DeviceLog, index: int) -> tuple[Envelope, str, LogProof]:
+        checkpoint, paths = log.proofs([index])
+        envelope, proof = self._entry(log, index, paths[index])
+        return envelope, checkpoint, proof
 
     @staticmethod
     def _entry(log: DeviceLog, index: int, path: list[bytes]) -> tuple[Envelope, LogProof]:

@@ -40,6 +40,7 @@ from verity.log.device_log import DeviceLog
 from verity.log.rows import latest_epoch
 from verity.opener import StateOpener
 from verity.recorder import Begun, Recorder, inspect
+from verity.referee import Referee
 from verity.request import Request, asked_by, check_asked, intent_fields, make_request
 from verity.statements.bundle import SignedIntent
 from verity.statements.receipt import Message, PreviousTurn
@@ -74,9 +75,10 @@ class Node:
         self.blobs = Blobs(self.home, self._database)
         self.numerics = NumericsStore(self._database)
         self.recorder = Recorder(self._database, self.log, self.key)
-        self.exporter = Exporter(self._database, self.key, self.log_of)
+        self.exporter = Exporter(self._database, self.key, self.log, self.log_of)
         self._embedder = Embedder(self.recorder, self.exporter)
         self.states = StateOpener(self.exporter.receipts, self.recorder.states, self.load)
+        self.referee = Referee(self.recorder, self.exporter)
         self.issuer = Issuer(self._database, self.key, self.blobs)
         options: dict[str, Any] = {"threads": threads, "micro_batch": micro_batch}
         self._loader = Loader(

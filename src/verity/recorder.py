@@ -203,17 +203,24 @@ class Recorder:
         kind: str,
         fields: Mapping[str, Any],
         also: Callable[[sqlite3.Connection, int], None] = lambda *_: None,
-    ) -> None:
-        """Log what this device says about itself, committed like everything else. ``also`` joins the transaction."""
+        *,
+        shown: bool = False,
+    ) -> int:
+        """Log what this device says, committed like everything else, or in clear as well (``shown``); returns where it
+        stands. ``also`` joins the transaction. Raises StoreError, LogError."""
         secret = secrets.token_bytes(SECRET_BYTES)
         predicate = {"id": secrets.token_bytes(ID_BYTES).hex(), "kind": kind}
         keep = self._keep_new(predicate, DONE, secret, Private(intent=dict(fields)))
 
+        places: list[int] = []
+
         def keep_both(connection: sqlite3.Connection, index: int) -> None:
             keep(connection, index)
             also(connection, index)
+            places[:] = [index]
 
-        self._append(statement, predicate, secret, fields, frozenset(), keep_both)
+        self._append(statement, predicate, secret, fields, frozenset(fields) if shown else frozenset(), keep_both)
+        return places[0]
 
     def _keep_new(
         self, predicate: Mapping[str, Any], state: str, secret: bytes, private: Private

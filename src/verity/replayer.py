@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO
 
 import msgspec
@@ -30,11 +30,13 @@ from verity.errors import FormatError, ModelNotFound, UsageError, VerityError
 from verity.replay_child import MAX_SAID, STEPS, Line, Request
 from verity.statements.adapters import AdapterUse
 from verity.statements.strict import canonical, load
-from verity.store.adapters import add_command, base_in
+from verity.store import catalogue
+from verity.store.adapters import Adapters, add_command, base_in
 from verity.store.blobs import Blob, Blobs
 from verity.store.reading import Progress
 from verity.verify.kinds import AnyClaim
 from verity.verify.replay import CannotReplay, ModelName, Replayed
+from verity.verify.verifier import Replayer
 
 _MAX_LINE = 1 << 18
 _MAX_LINES = 20_000
@@ -188,6 +190,27 @@ class ProcessReplayer:
                 line = Line(problem=f"the replay process answered with nonsense: {error}")
             yield msgspec.structs.replace(line, problem=line.problem[:MAX_SAID], hint=line.hint[:MAX_SAID])
         yield Line(problem="the replay process talks without an end")
+
+
+def consenting(replayer: Replayer, blobs: Blobs, numerics: NumericsStore, vouched: Sequence[str]) -> Replayer:
+    """Replays only what somebody here vouches for: files of models and adapters are strangers' (docs/sandbox.md).
+
+    ``vouched`` are the digests, of either kind, that the caller or the policy names.
+    """
+
+    def replay(claim: AnyClaim) -> Replayed:
+        digests = {claim.model.blake3, claim.model.sha256}
+        named = digests & {*vouched} or any(catalogue.find(digest) for digest in digests)
+        if not named and not numerics.declared(claim.model.blake3):
+            hint = f"if you mean to run it, name it: --model {claim.model.blake3}"
+            raise CannotReplay(f"nobody that you trust released the model {claim.model.name}", hint)
+        for adapter in claim.adapters:
+            if not {adapter.blake3, adapter.sha256} & {*vouched} and not Adapters(blobs).knows(adapter.blake3):
+                hint = f"if you mean to run it, get its file and add it: {add_command(adapter.blake3, adapter.base)}"
+                raise CannotReplay(f"the adapter {adapter.name} is not among this device's", hint)
+        return replayer(claim)
+
+    return replay
 
 
 def default_memory() -> int:
