@@ -28,6 +28,7 @@ SEGMENT_TOKENS = 32
 """Positions in a segment, as this version makes them (docs/concepts/verification.md has the measurement)."""
 MIN_SEGMENT_TOKENS, MAX_SEGMENT_TOKENS = 8, 1 << 12
 MAX_ROW_BYTES = 1 << 24
+MAX_SEGMENT_BYTES = 1 << 28
 NO_GRAMMAR = bytes(32)
 
 _STATE = b"verity/state/v1\x00"
@@ -174,6 +175,8 @@ def pack(rows: bytes) -> bytes:
 
 def unpack(data: bytes, size: int) -> bytes:
     """Exactly ``size`` bytes of rows; no more are ever made. Raises FormatError."""
+    if size > MAX_SEGMENT_BYTES:
+        raise FormatError(f"the rows of a segment have at most {MAX_SEGMENT_BYTES:,} bytes")
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         rows = unpacker.decompress(data, size + 1)

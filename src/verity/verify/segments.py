@@ -7,7 +7,7 @@ model must give the segment's tokens and the state at its end. Pure; it is hande
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -24,7 +24,6 @@ from verity.statements.segments import (
     NO_GRAMMAR,
     Leaf,
     SegmentRoot,
-    chain,
     cut,
     evaluated_length,
     first_state,
@@ -177,23 +176,29 @@ def _ending(engine: Engine, claim: Claim) -> Outcome | None:
     return judge.ending()
 
 
+def committed_rows(root: SegmentRoot, length: int, states: Sequence[bytes], chunks: Sequence[bytes]) -> Iterator[bytes]:
+    """The rows in ``chunks``, a segment's at a time, each once it is known that ``states`` commit to them. Raises
+    FormatError."""
+    size, state = row_bytes(root.encoding), first_state(root.encoding)
+    for (start, end), chunk, committed in zip(cut(root.size, length), chunks, states, strict=False):
+        rows = unpack(chunk, size * (end - start))
+        state = next_state(state, start, end, rows)
+        if state != committed:
+            raise FormatError("the state that was opened is not the one that the receipt committed to")
+        yield rows
+
+
 def _rows(spot: SpotClaim) -> list[bytes] | Outcome:
     """The rows before the last picked segment, held against the committed states before any of them is restored."""
     count = max(spot.picked)
     if len(spot.chunks) < count:
         raise CannotReplay("the states before a picked segment were not opened")
     length = evaluated_length(len(spot.claim.prompt_tokens), len(spot.claim.tokens))
-    size = row_bytes(spot.root.encoding)
-    rows = []
-    for index, (start, end) in enumerate(cut(spot.root.size, length)[:count]):
-        try:
-            rows.append(unpack(spot.chunks[index], size * (end - start)))
-        except FormatError as error:
-            return differs(f"{error}: what was opened is not what the receipt committed to", segment=index)
-    made_again = chain(spot.root.encoding, spot.root.size, length, rows)
-    for index, (made, said) in enumerate(zip(made_again, spot.states, strict=False)):
-        if made != said:
-            return differs("the state that was opened is not the one that the receipt committed to", segment=index)
+    rows: list[bytes] = []
+    try:
+        rows.extend(committed_rows(spot.root, length, spot.states, spot.chunks[:count]))
+    except FormatError as error:
+        return differs(str(error), segment=len(rows))
     return rows
 
 
