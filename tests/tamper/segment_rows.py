@@ -110,7 +110,7 @@ def _(world: World) -> Result:
 
 
 @row("states-forged-real", KEY_HOLDER, STATES, "commits to rows of a real model that are not its own", "spot-checked",
-     real=True)  # fmt: skip
+     real=True, slow=True)  # fmt: skip
 def _(world: World) -> Result:
     assert world.real is not None
     bundle = forge(world.real, evaluated=in_segment(0, changed), temperature=0.8)
@@ -201,7 +201,7 @@ def _(world: World) -> Result:
 
 
 @row("prompt-without-tokens", KEY_HOLDER, STATES, "names a prompt without tokens, so that the first token is free",
-     "spot-checked not made", real=True)  # fmt: skip
+     "spot-checked not made", real=True, slow=True)  # fmt: skip
 def _(world: World) -> Result:
     real = world.real
     assert real is not None
