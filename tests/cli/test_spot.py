@@ -66,6 +66,7 @@ def test_without_the_file_the_check_is_not_made_and_says_what_to_do(home: Path) 
     assert "--everything --states" in checks["spot-checked"]["sentence"]
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_a_file_of_something_else_fails(home: Path) -> None:
     code, checks = spotted(home, "--spot", 99, "--states", home.parent / "a.verity.json")
@@ -73,6 +74,7 @@ def test_a_file_of_something_else_fails(home: Path) -> None:
     assert "not a file of states" in checks["spot-checked"]["sentence"]
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_a_server_that_is_not_there(home: Path) -> None:
     code, checks = spotted(home, "--spot", 99, "--states", "http://127.0.0.1:9", VERITY_OWNER_KEY="k" * 20)

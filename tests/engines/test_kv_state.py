@@ -38,7 +38,7 @@ def three(model_path: Path) -> Iterator[LlamaEngine]:
     engine.close()
 
 
-@pytest.fixture(params=["scripted", pytest.param("llama", marks=pytest.mark.model)])
+@pytest.fixture(params=["scripted", pytest.param("llama", marks=[pytest.mark.model, pytest.mark.slow])])
 def several(request: pytest.FixtureRequest) -> Engine:
     engine: Engine = ScriptedEngine(sequences=3) if request.param == "scripted" else request.getfixturevalue("three")
     return engine
