@@ -3,7 +3,8 @@
     1  each receipt is checked by itself, without a replay; both must be for one request
     2  leaves are exchanged, two for each step of a bisection: up to which segment do they agree?
     3  both then agree on a state and differ in what follows from it: the first difference is in one segment
-    4  the referee replays that segment from the agreed state: whoever commits to what the model gives holds
+    4  the referee replays that segment from the agreed state: whoever commits to what the model gives holds, and what
+       another says of the same positions under the same numerics is false
 
 States are chained and tokens digested from the first on, so that two who agree at the end of a segment agree on all
 before it. Where that cannot be used (no segments, others' sizes, states that nobody opens) the referee replays the
@@ -126,7 +127,7 @@ def _settle(a: _Side, b: _Side, replayer: Replayer) -> Verdict:
         return Verdict(_whole(a, replayer), _whole(b, replayer), replays=2)
     exchange = _Exchange(a, b)
     try:
-        index, parts = _first_difference(exchange)
+        index, one_is_wrong = _first_difference(exchange)
     except _Silent as silent:
         one, other = (silent.ruling if side is silent.side else _whole(side, replayer) for side in (a, b))
         return Verdict(one, other, leaves=exchange.count, replays=1)
@@ -135,7 +136,7 @@ def _settle(a: _Side, b: _Side, replayer: Replayer) -> Verdict:
     if chunks is None:
         return msgspec.structs.replace(found, a=_whole(a, replayer), b=_whole(b, replayer))
     first = _replayed(a, index, chunks, replayer)
-    if first.finding == "holds" and parts and a.claim.numerics == b.claim.numerics:
+    if first.finding == "holds" and one_is_wrong and a.claim.numerics == b.claim.numerics:
         return msgspec.structs.replace(found, a=first, b=_OTHERWISE, replays=1)
     return msgspec.structs.replace(found, a=first, b=_replayed(b, index, chunks, replayer))
 
@@ -202,13 +203,14 @@ class _Exchange:
 
 
 def _first_difference(exchange: _Exchange) -> tuple[int, bool]:
-    """Where they part, and whether they do: False when they only end differently, after that segment."""
+    """Where they part, and whether one must be wrong there: not if only their ends differ, and one was cut off."""
     low, high = 0, exchange.common
     while low < high:  # all below low agree; something at or above high differs, or is not there
         middle = (low + high) // 2
         low, high = (middle + 1, high) if exchange.agree(middle) else (low, middle)
     if low < exchange.common:
-        return low, True
+        a, b = exchange.pair(low)
+        return low, a.end == b.end
     for index in range(exchange.common):  # what a grammar allowed is no part of the chain
         a, b = exchange.pair(index)
         if a.grammar != b.grammar:

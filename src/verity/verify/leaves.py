@@ -33,7 +33,7 @@ class LeafOpening(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LeafSource(Protocol):
-    def __call__(self, index: int) -> LeafOpening:
+    def __call__(self, index: int, /) -> LeafOpening:
         """The opening of leaf ``index``. Raises VerityError when it is not given."""
 
 

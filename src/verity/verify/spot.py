@@ -25,7 +25,7 @@ NAME = "spot-checked"
 class StateSource(Protocol):
     """Whoever can be asked for states: the prover's file, node or server."""
 
-    def __call__(self, receipt_id: str, segments: Sequence[int]) -> list[bytes]:
+    def __call__(self, receipt_id: str, segments: Sequence[int], /) -> list[bytes]:
         """The packed rows of the segments before the last of ``segments``, from the first one on: fewer, or none, if
         the prover does not answer. Raises VerityError when he could not be asked."""
 
