@@ -222,7 +222,7 @@ def test_everything_in_a_leaf_counts(which: str) -> None:
 
     def hashes(**changed: Any) -> list[bytes]:
         prompt, output = list(PROMPT), list(OUTPUT)
-        given_ = {"states": list(STATES), "grammar": [NO_GRAMMAR] * 3, "root": FIELD} | changed
+        given_: dict[str, Any] = {"states": list(STATES), "grammar": [NO_GRAMMAR] * 3, "root": FIELD} | changed
         prompt[0] += changed.get("prompt", 0)
         output[-1] += changed.get("token", 0)
         leaves = make_leaves(given_["root"], prompt, output, given_["states"], given_["grammar"])

@@ -13,6 +13,7 @@ from forger import evaluate, forge
 
 from tamper import BUNDLE, KEY_HOLDER, LIMIT, OUTSIDER, Result, World, edited, row
 from verity import recorder
+from verity.elements import segmented
 from verity.errors import FetchError
 from verity.statements.bundle import Bundle
 from verity.statements.request import IntentName
@@ -63,14 +64,14 @@ def opened(edit: Callable[[list[bytes]], list[bytes]], world: World) -> Callable
 
 def lying_about(field: Callable[[dict[str, Any]], None], **named: str) -> Any:
     """The recorder of a device that commits to another ``output/segments`` than it should, or under another intent."""
-    honestly = recorder.segmented
+    honestly = segmented
 
-    def segmented(intent: IntentName, *given: Any) -> Any:
+    def lied(intent: IntentName, *given: Any) -> Any:
         value, kept = honestly(msgspec.structs.replace(intent, **named), *given)
         field(value)
         return value, kept
 
-    return mock.patch.object(recorder, "segmented", segmented)
+    return mock.patch.object(recorder, "segmented", lied)
 
 
 # --- what is committed ------------------------------------------------------------------------------------------------

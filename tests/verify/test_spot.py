@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ def test_an_answer_that_was_cut_off(tokens: int, node: Node, monkeypatch: pytest
         for _ in range(tokens):
             next(stream)
     else:  # before the first token
-        monkeypatch.setattr("verity.node.write", lambda *_: iter(_interrupt()))
+        monkeypatch.setattr("verity.node.write", _interrupted)
         with pytest.raises(KeyboardInterrupt):
             next(stream)
     stream.close()
@@ -118,9 +118,13 @@ def test_an_answer_that_was_cut_off(tokens: int, node: Node, monkeypatch: pytest
         assert "commits to no segments" in found.sentence
 
 
-def _interrupt() -> Any:
+def _interrupted(*_: Any) -> Iterator[str]:
+    """An answer that was cut off while the prompt was evaluated."""
+    yield from map(_raise, "x")
+
+
+def _raise(_: str) -> str:
     raise KeyboardInterrupt
-    yield
 
 
 def test_the_draw_is_of_all_segments_alike() -> None:
@@ -220,7 +224,8 @@ def test_a_damaged_answer_fails(node: Node) -> None:
 
 def test_what_is_not_opened_is_not_checked(node: Node) -> None:
     answer = node.ask(LONG, temperature=0.0)
-    plain = msgspec.structs.replace(answer.bundle.disclosure, segments=[])
+    disclosure: Any = answer.bundle.disclosure
+    plain = msgspec.structs.replace(disclosure, segments=[])
     found = check(node, msgspec.structs.replace(answer.bundle, disclosure=plain))
     assert (found.status, found.sentence) == ("not made", "The segments were not disclosed.")
     assert check(node, node.exporter.bundle(answer.receipt, NOTHING)).status == "not made"
