@@ -16,9 +16,10 @@ from in_process import REPLY, on
 from served import OWNER
 
 import verity
+from verity import challenge
 from verity.challenge import KEY_VARIABLE, ServerStates
 from verity.engines.scripted import ScriptedEngine
-from verity.errors import FetchError, UsageError
+from verity.errors import FetchError, FormatError, UsageError
 from verity.node import Node
 from verity.server.app import make_app
 from verity.server.gate import Rules
@@ -252,6 +253,17 @@ def test_a_server_that_says_something_else_was_not_asked(status: int, monkeypatc
     with pytest.raises(FetchError) as caught:
         asking(monkeypatch, Replies(status))("a" * 32, [1])
     assert caught.value.hint
+
+
+def test_a_server_that_drips_or_never_ends_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    replies = Replies(200, encode_states("a" * 32, [b"one" * 100]))
+    monkeypatch.setattr(challenge, "_LIMIT_S", -1.0)
+    with pytest.raises(FetchError, match="takes more than"):
+        asking(monkeypatch, replies)("a" * 32, [1])
+    monkeypatch.setattr(challenge, "_LIMIT_S", 60.0)
+    monkeypatch.setattr(challenge, "MAX_STATES_BYTES", 100)
+    with pytest.raises(FormatError, match="more than 100 bytes"):
+        asking(monkeypatch, Replies(200, b"x" * 101))("a" * 32, [1])
 
 
 def test_without_a_key_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

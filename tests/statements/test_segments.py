@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +277,16 @@ def test_a_damaged_pack_is_refused_or_has_the_length(at: int, mask: int, cut_off
         return
     assert len(rows) == len(CHUNKS[0])
     assert not cut_off
+
+
+def test_a_bomb_is_not_inflated() -> None:
+    bomb = pack(bytes(64 << 20))
+    tracemalloc.start()
+    with pytest.raises(FormatError):
+        unpack(bomb, 1000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 def test_no_segment_is_larger_than_any_honest_one() -> None:
