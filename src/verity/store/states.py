@@ -25,6 +25,7 @@ from verity.store.home import guarded
 
 KEPT_BYTES = 256 << 20
 _DOMAIN = b"verity/kept-states/v1\x00"
+_NONCE_BYTES = 12
 
 
 class States:
@@ -44,10 +45,14 @@ class States:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             self._make_room(len(data))
             temporary = self._folder / f".{receipt_id}.tmp"
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-            temporary.replace(self._folder / receipt_id)
+            try:
+                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(data)
+                temporary.replace(self._folder / receipt_id)
+            except OSError:
+                temporary.unlink(missing_ok=True)
+                raise
 
     def open(self, receipt_id: str, secret: bytes, count: int | None) -> list[bytes] | None:
         """The first ``count`` packed chunks of a receipt, or all; None when they are not kept, or damaged."""
@@ -77,18 +82,27 @@ class States:
 
 
 class _Seal:
-    """The key is used for this receipt's chunks only, so a chunk's number is its nonce. A receipt's states never
-    change: made again, they are the same bytes."""
+    """Each chunk is a random nonce and what is sealed under it. The rows of a receipt never change, but the same rows
+    are packed in other bytes by another zlib: under a nonce that was used again, the two would tell each other."""
 
     def __init__(self, receipt_id: str, secret: bytes) -> None:
         self._cipher = ChaCha20Poly1305(hmac.digest(secret, _DOMAIN + receipt_id.encode(), "sha256"))
 
     def close(self, chunks: Sequence[bytes]) -> list[bytes]:
-        return [self._cipher.encrypt(_nonce(index), chunk, None) for index, chunk in enumerate(chunks)]
+        return [self._closed(os.urandom(_NONCE_BYTES), chunk, index) for index, chunk in enumerate(chunks)]
 
     def open(self, sealed: Sequence[bytes]) -> list[bytes]:
-        return [self._cipher.decrypt(_nonce(index), chunk, None) for index, chunk in enumerate(sealed)]
+        """Raises InvalidTag, also for a chunk in another's place."""
+        return [self._opened(data[:_NONCE_BYTES], data[_NONCE_BYTES:], index) for index, data in enumerate(sealed)]
+
+    def _closed(self, nonce: bytes, chunk: bytes, index: int) -> bytes:
+        return nonce + self._cipher.encrypt(nonce, chunk, _place(index))
+
+    def _opened(self, nonce: bytes, sealed: bytes, index: int) -> bytes:
+        if len(nonce) != _NONCE_BYTES:
+            raise InvalidTag
+        return self._cipher.decrypt(nonce, sealed, _place(index))
 
 
-def _nonce(index: int) -> bytes:
-    return struct.pack(">4xQ", index)
+def _place(index: int) -> bytes:
+    return struct.pack(">Q", index)
