@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from verity.statements.states import MAX_STATES_BYTES, SUFFIX, decode_states
 from verity.verify.spot import StateSource
 
 KEY_VARIABLE = "VERITY_OWNER_KEY"
-_TIMEOUT_S = 60.0
+_TIMEOUT_S, _LIMIT_S = 60.0, 900.0
 
 
 def beside(bundle: str | os.PathLike[str]) -> Path:
@@ -77,9 +78,11 @@ class ServerStates:
 
 
 def _read(response: object) -> bytes:
-    data = bytearray()
+    data, end = bytearray(), time.monotonic() + _LIMIT_S
     for part in response.iter_bytes():  # type: ignore[attr-defined]
         data += part
+        if time.monotonic() > end:
+            raise FetchError(f"the server takes more than {_LIMIT_S:.0f} seconds", "try again, or name a file instead")
         if len(data) > MAX_STATES_BYTES:
             raise FormatError(f"the server sends more than {MAX_STATES_BYTES:,} bytes of states", "name a file instead")
     return bytes(data)

@@ -161,7 +161,8 @@ class Recorder:
         finally:
             begun.hold.release()  # if it could not be written, the next answer closes it
         if evaluated is not None:
-            self.states.keep(begun.id, begun.secret, [pack(rows) for rows in evaluated.chunks])
+            with contextlib.suppress(StoreError):  # no room for them: the answer is on record all the same
+                self.states.keep(begun.id, begun.secret, [pack(rows) for rows in evaluated.chunks])
 
     def close_orphans(self) -> list[str]:
         """Log an ``aborted`` result, without tokens and with the steps that are durable, for every intent of this epoch

@@ -20,6 +20,7 @@ from verity.sampling.sampler import Sampler
 from verity.statements.bundle import Bundle, Disclosure
 from verity.statements.receipt import EMBEDDING, INFERENCE
 from verity.statements.request import Issued
+from verity.statements.segments import NO_GRAMMAR, SEGMENT_TOKENS, Evaluated, cut, evaluated_length
 from verity.statements.steps import Step, Tensor, encode_note, join_step, tensor_head
 from verity.steps import StepTree, open_steps
 from verity.store import catalogue
@@ -42,6 +43,7 @@ def forge(
     issued: Issued | None = None,
     nonce: bytes = b"f" * 32,
     begun: Begun | None = None,
+    evaluated: Callable[[Evaluated], Evaluated] | None = None,
     **sampling: Any,
 ) -> Bundle:
     """Run the model honestly, then sign and log what the edits make of it.
@@ -49,7 +51,9 @@ def forge(
     ``intent`` and ``result`` change the fields that are committed. ``tokens`` is given the honest tokens and the
     logits at every position, and returns the tokens to claim; text and finish reason are made to fit them. ``pieces``
     changes the bytes that each token is said to stand for. ``issued`` is the request to pretend to answer (the model
-    runs on the prompt and parameters given here all the same), ``begun`` an intent that is logged already.
+    runs on the prompt and parameters given here all the same), ``begun`` an intent that is logged already. With
+    ``evaluated`` the receipt commits to segments: what it makes of the states that follow from the claimed tokens is
+    committed, and is what the device then opens.
     """
     loaded = node.load(model, adapters=adapters)
     asked = check_asked(prompt, max_tokens=max_tokens, sampling=sampling, adapters=loaded.adapters)
@@ -70,7 +74,8 @@ def forge(
     result(said)
     begun = begun or node.recorder.begin(fields, request=issued.envelope if issued else None)
     spelled = pieces(output.pieces)
-    node.recorder.finish(begun, said, [Token(id=t, piece=p) for t, p in zip(claimed, spelled, strict=True)])
+    states = evaluated(evaluate(loaded.engine, request.prompt_tokens, claimed)) if evaluated is not None else None
+    node.recorder.finish(begun, said, [Token(id=t, piece=p) for t, p in zip(claimed, spelled, strict=True)], states)
     return node.exporter.bundle(begun.id)
 
 
@@ -86,6 +91,16 @@ def _generate(engine: Any, request: Request) -> tuple[list[int], list[Any]]:
         drawn.append(sampler.draw(logits))
         logits = engine.advance(drawn[-1:])
     return drawn, rows
+
+
+def evaluate(engine: Any, prompt: list[int], output: list[int], size: int = SEGMENT_TOKENS) -> Evaluated:
+    """The states that follow from these tokens, whoever drew them."""
+    bounds = cut(size, evaluated_length(len(prompt), len(output)))
+    engine.reset()
+    for _ in engine.advance_all([*prompt, *output][: bounds[-1][1]]):
+        pass
+    state = engine.state(0, bounds)
+    return Evaluated(state.encoding, size, list(state.chunks), [NO_GRAMMAR] * len(bounds))
 
 
 def forge_embedding(

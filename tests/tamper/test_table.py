@@ -26,7 +26,10 @@ def _load(name: str) -> None:
     spec.loader.exec_module(module)
 
 
-for _name in ("outsider_rows", "key_holder_rows", "typed_rows", "adapter_rows", "inference_rows", "log_rows"):
+ROW_FILES = (
+    "outsider_rows", "key_holder_rows", "typed_rows", "adapter_rows", "segment_rows", "inference_rows", "log_rows",
+)  # fmt: skip
+for _name in ROW_FILES:
     _load(_name)
 
 

@@ -3,8 +3,8 @@
 home/states/<receipt id>       one sealed chunk after another, as a container (statements/states.py)
 
 A state tells all text that it was made from. So every chunk is sealed (seal.py) with a key that derives from the
-receipt's secret: what forgets the secret forgets the states. They can always be computed again from the model, to the
-same bytes, so they are bounded, the oldest go first, and nothing waits for the disk.
+receipt's secret: what forgets the secret forgets the states. They can always be computed again from
+the model, so they are bounded, the oldest go first, and nothing waits for the disk.
 """
 
 from __future__ import annotations
@@ -40,10 +40,14 @@ class States:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             self._make_room(len(data))
             temporary = self._folder / f".{receipt_id}.tmp"
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-            temporary.replace(self._folder / receipt_id)
+            try:
+                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(data)
+                temporary.replace(self._folder / receipt_id)
+            except OSError:
+                temporary.unlink(missing_ok=True)
+                raise
 
     def open(self, receipt_id: str, secret: bytes, count: int | None) -> list[bytes] | None:
         """The first ``count`` packed chunks of a receipt, or all; None when they are not kept, or damaged."""

@@ -21,7 +21,7 @@ from typing import IO
 from verity.errors import StoreError
 from verity.statements.steps import MAX_BODY_BYTES
 from verity.store.home import guarded, sync_folder
-from verity.store.seal import TAG_BYTES, Broken, Seal
+from verity.store.seal import OVERHEAD, Broken, Seal
 
 CHUNK_BYTES = 4 << 20
 """A chunk is closed when it has so many bytes."""
@@ -29,7 +29,7 @@ CHUNK_BYTES = 4 << 20
 _MAGIC = b"verity-steps/1\n"
 _DOMAIN = b"verity/kept-steps/v1\x00"
 _LENGTH = struct.Struct(">I")
-_LARGEST = CHUNK_BYTES + MAX_BODY_BYTES + _LENGTH.size + TAG_BYTES
+_LARGEST = CHUNK_BYTES + MAX_BODY_BYTES + _LENGTH.size + OVERHEAD
 _NAME = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
@@ -78,8 +78,8 @@ class Steps:
 
 
 class StepWriter:
-    """Appends steps to one file, made with the first. After an error nothing more is written: no chunk's number is used
-    twice."""
+    """Appends steps to one file, made with the first. After an error nothing more is written: nobody would find it behind
+    a torn chunk."""
 
     def __init__(self, path: Path, seal: Seal) -> None:
         self._path = path
@@ -150,7 +150,7 @@ def _sealed(file: IO[bytes]) -> Iterator[bytes]:
         return
     while len(head := file.read(_LENGTH.size)) == _LENGTH.size:
         (length,) = _LENGTH.unpack(head)
-        if not TAG_BYTES < length <= _LARGEST or len(sealed := file.read(length)) < length:
+        if not OVERHEAD < length <= _LARGEST or len(sealed := file.read(length)) < length:
             return
         yield sealed
 

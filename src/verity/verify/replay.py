@@ -185,6 +185,8 @@ def prepare(engine: Engine, claim: Claim) -> Outcome | None:
     wrong = _prompt_differs(engine, claim) or _impossible(engine, claim)
     if wrong is None and not claim.tokens:
         raise CannotReplay("the answer was cut off before its first token: there is nothing to replay")
+    if wrong is None and not claim.prompt_tokens:
+        raise CannotReplay("the prompt has no tokens: nothing says which token comes first")
     return wrong
 
 
