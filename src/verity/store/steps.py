@@ -78,8 +78,8 @@ class Steps:
 
 
 class StepWriter:
-    """Appends steps to one file, made with the first. After an error nothing more is written: nobody would find it behind
-    a torn chunk."""
+    """Appends steps to one file, made with the first. After an error nothing more is written: a reader stops at what is
+    torn."""
 
     def __init__(self, path: Path, seal: Seal) -> None:
         self._path = path
