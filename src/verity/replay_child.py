@@ -14,12 +14,13 @@ from pathlib import Path
 import msgspec
 
 from verity.engines.engine import AdapterFile, Engine
-from verity.engines.grammar import compiler
+from verity.engines.grammar import Grammar, compiler
 from verity.engines.numerics import Numerics, measure, setting_of
 from verity.errors import FormatError, VerityError
 from verity.statements.strict import canonical
 from verity.verify.kinds import AnyClaim, replay_claim
 from verity.verify.replay import CannotReplay, Claim, Replayed
+from verity.verify.segments import SpotClaim
 
 STEPS = ("measuring numerics", "replaying")
 MAX_SAID = 1000
@@ -85,6 +86,12 @@ def main() -> None:
         send(Line(problem=f"the replay failed ({type(error).__name__})"))
 
 
+def _grammar_of(claim: AnyClaim) -> Grammar | None:
+    """What has to be loaded before the process is locked down."""
+    whole = claim.claim if isinstance(claim, SpotClaim) else claim
+    return whole.grammar if isinstance(whole, Claim) else None
+
+
 def _replay_locked(request: Request, tell: Callable[[int, int, int], None]) -> tuple[str, Replayed]:
     from verity.engines.library import describe_library, library
     from verity.engines.llama import LlamaEngine
@@ -97,7 +104,7 @@ def _replay_locked(request: Request, tell: Callable[[int, int, int], None]) -> t
     import verity.engines.sandbox  # noqa: F401 - loaded while files of the library may still be opened
 
     np.exp(np.zeros(1))
-    if isinstance(request.claim, Claim) and request.claim.grammar is not None:
+    if _grammar_of(request.claim) is not None:
         compiler()
         import llguidance.numpy  # noqa: F401
     lock_down(

@@ -13,10 +13,12 @@ Nothing in them is trusted for being there. ``verity.verify`` decides.
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 
 from verity.errors import FormatError
-from verity.statements.commitments import Opening
+from verity.statements.commitments import Opening, decode_salt
 from verity.statements.dsse import Envelope
 from verity.statements.strict import load
 
@@ -24,6 +26,7 @@ MAX_BUNDLE_BYTES = 32 << 20
 MAX_INTENT_BYTES = 4 << 20
 MAX_TOKENS = 1 << 17
 SUFFIX = ".verity.json"
+_KEY_DOMAIN = b"verity/disclosure-key/v1\x00"
 
 
 class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,6 +83,17 @@ class Disclosure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     tokens: list[TokenOpening] = []
     segments: list[SegmentOpening] = []
     request: Envelope | msgspec.UnsetType = msgspec.UNSET
+
+
+def disclosure_key(receipt_id: bytes, disclosure: Disclosure) -> str:
+    """What shows that somebody holds a disclosure with every field opened, without showing any: SHA-256 (hex) over the
+    salts, which nobody else knows. Raises FormatError when a field is withheld."""
+    hasher = hashlib.sha256(_KEY_DOMAIN + receipt_id)
+    for line in (*disclosure.intent, *disclosure.result):
+        if not isinstance(line.salt, str):
+            raise FormatError(f"the field {line.field!r} is withheld", "ask for a bundle with everything opened")
+        hasher.update(line.field.encode() + b"\x00" + decode_salt(line.salt))
+    return hasher.hexdigest()
 
 
 class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
