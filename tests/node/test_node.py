@@ -241,7 +241,7 @@ def test_public_names() -> None:
     assert sorted(verity.__all__) == [
         "Answer", "AnswerError", "Bundle", "Check", "Conversation", "Embedded", "Issued", "Message", "Node", "Policy",
         "Report", "SamplingParameters", "ScriptedEngine", "Selection", "Stream", "TypedAnswer", "TypedOutputError",
-        "VerityError", "open", "read_request", "verify",
+        "VerityError", "dispute", "open", "read_request", "verify",
     ]  # fmt: skip
     for name in verity.__all__:
         assert getattr(verity, name) is not None
