@@ -95,7 +95,7 @@ def verify(
     if nonce is not None:
         nonce = read_nonce(nonce.lower()).hex()
     _agree(issued, nonce)
-    challenge = _challenge(spot, states, source, also=bool(replay))
+    challenge = _challenge(spot, states, source, bundle, also=bool(replay))
     replay = replay if replay is not None else spot is None
     expected = Expected(
         device=key or _itself(home, rules, bundle),
@@ -121,7 +121,7 @@ def verify(
 
 
 def _challenge(
-    count: int | None, states: str | os.PathLike[str] | StateSource | None, source: Any, *, also: bool
+    count: int | None, states: str | os.PathLike[str] | StateSource | None, source: Any, bundle: Bundle, *, also: bool
 ) -> Spot | None:
     from verity.challenge import beside, source_of
     from verity.errors import UsageError
@@ -135,7 +135,7 @@ def _challenge(
         raise UsageError("a spot check is of one segment or more", "leave --spot out to replay the whole")
     if states is None and not isinstance(source, str | os.PathLike):
         raise UsageError("a spot check needs the prover's states", "name their file or the device's server: --states")
-    return Spot(count, source_of(beside(source) if states is None else states), also)
+    return Spot(count, source_of(beside(source) if states is None else states, bundle), also)
 
 
 def _own_key(home: str | os.PathLike[str] | None) -> str | None:

@@ -28,6 +28,7 @@ from verity.statements.bundle import (
     SignedIntent,
     StepOpening,
     TokenOpening,
+    disclosure_key,
 )
 from verity.statements.commitments import SEGMENT_FIELD, TOKEN_FIELD, Opening, derive_salt, open_all, withhold
 from verity.statements.dsse import Envelope
@@ -104,6 +105,12 @@ class Exporter:
         kept = self.receipts.get(receipt_id)
         envelope, checkpoint, proof = self._proven(self._log_of(kept.epoch), kept.intent_position)
         return SignedIntent(intent=envelope, checkpoint=checkpoint, proof=proof)
+
+    def disclosure_key(self, receipt_id: str) -> str:
+        """What whoever holds this receipt's full disclosure can show (statements/bundle.py). Raises UsageError."""
+        kept = self.receipts.get(receipt_id)
+        disclosure = _disclose(kept, *self.receipts.private(kept), EVERYTHING)
+        return disclosure_key(bytes.fromhex(kept.id), disclosure)
 
     def statement(self, index: int) -> tuple[Envelope, str, LogProof]:
         """An entry of the present log: its envelope, the checkpoint, and the proof. Raises UsageError, LogError."""

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from verity.engines.engine import AdapterFile, Engine
-from verity.engines.grammar import compiler
+from verity.engines.grammar import Grammar, compiler
 from verity.engines.network import measure_network, setting_of_network
 from verity.engines.numerics import Numerics, measure, setting_of
 from verity.errors import FormatError, VerityError
@@ -23,6 +23,7 @@ from verity.statements.strict import canonical
 from verity.verify.inference import InferenceClaim
 from verity.verify.kinds import AnyClaim, replay_claim
 from verity.verify.replay import CannotReplay, Claim, Replayed
+from verity.verify.segments import SpotClaim
 
 STEPS = ("measuring numerics", "replaying")
 MAX_SAID = 1000
@@ -88,6 +89,12 @@ def main() -> None:
         send(Line(problem=f"the replay failed ({type(error).__name__})"))
 
 
+def _grammar_of(claim: AnyClaim) -> Grammar | None:
+    """What has to be loaded before the process is locked down."""
+    whole = claim.claim if isinstance(claim, SpotClaim) else claim
+    return whole.grammar if isinstance(whole, Claim) else None
+
+
 def _replay_locked(request: Request, tell: Callable[[int, int, int], None]) -> tuple[str, Replayed]:
     claim = request.claim
     _load_library(claim)
@@ -122,7 +129,7 @@ def _load_library(claim: AnyClaim) -> None:
 
     library()
     describe_library()
-    if isinstance(claim, Claim) and claim.grammar is not None:
+    if _grammar_of(claim) is not None:
         compiler()
         import llguidance.numpy  # noqa: F401
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from calling import BASE, CHAT
 from in_process import REPLY, on
@@ -17,7 +18,7 @@ from served import OWNER
 
 import verity
 from verity import challenge
-from verity.challenge import KEY_VARIABLE, ServerStates
+from verity.challenge import API_KEY_VARIABLE, KEY_HEADER, ServerStates
 from verity.engines.scripted import ScriptedEngine
 from verity.errors import FetchError, FormatError, UsageError
 from verity.node import Node
@@ -25,6 +26,7 @@ from verity.server.app import make_app
 from verity.server.gate import Rules
 from verity.server.keys import Keys
 from verity.server.serving import Serving, Settings
+from verity.statements.bundle import Disclosure, decode_bundle, disclosure_key
 from verity.statements.states import decode_states, encode_states
 
 API_KEY = "the-key-of-programs"
@@ -73,7 +75,42 @@ def test_states_are_opened_from_the_first_to_the_last_that_is_needed(home: Path)
     with_server(home, work)
 
 
-def test_only_the_owners_key_opens_them(home: Path) -> None:
+def test_whoever_holds_the_full_disclosure_is_shown_them(home: Path) -> None:
+    async def work(client: httpx.AsyncClient) -> None:
+        receipt, other = (await asked(client))[0], (await asked(client, "Another?"))[0]
+        keys = {}
+        for each in (receipt, other):
+            bundle = decode_bundle((await client.get(f"/v1/receipts/{each}")).content)
+            assert isinstance(bundle.disclosure, Disclosure)
+            keys[each] = disclosure_key(bytes.fromhex(each), bundle.disclosure)
+        caller = {"Authorization": f"Bearer {API_KEY}"}
+        shown = await states_of(client, receipt, "1", **caller, **{KEY_HEADER: keys[receipt]})
+        assert len(decode_states(shown.content, receipt)) == 1
+        for wrong in (keys[other], "", "ab" * 32, "é" * 4):
+            headers = {**caller, KEY_HEADER: wrong.encode("latin-1").decode("latin-1")}
+            refused = await client.get(
+                f"/v1/receipts/{receipt}/states",
+                params={"segments": "1"},
+                headers=[(n.encode(), v.encode("latin-1")) for n, v in headers.items()],
+            )
+            assert refused.status_code == 404
+        unknown = await states_of(client, "f" * 32, "1", **caller, **{KEY_HEADER: keys[receipt]})
+        assert unknown.status_code == 404
+
+    with_server(home, work)
+
+
+def test_a_disclosure_that_withholds_something_has_no_key(home: Path) -> None:
+    with verity.open(home, engine=ScriptedEngine(REPLY)) as node:
+        receipt = node.ask("Why?", max_tokens=4).receipt
+        part = node.exporter.bundle(receipt, verity.Selection(output=True))
+    with pytest.raises(FormatError, match="withheld"):
+        ServerStates("http://localhost:1", part)
+    with pytest.raises(UsageError, match="opens nothing"):
+        ServerStates("http://localhost:1", msgspec.structs.replace(part, disclosure=msgspec.UNSET))
+
+
+def test_only_the_owners_key_opens_them_without_it(home: Path) -> None:
     async def work(client: httpx.AsyncClient) -> None:
         (receipt,) = await asked(client)
         for key, status in ((API_KEY, 403), ("another-key-that-is-none", 401), (OWNER, 200)):
@@ -230,25 +267,33 @@ class Replies(httpx.BaseTransport):
         return self.reply
 
 
-def asking(monkeypatch: pytest.MonkeyPatch, replies: Replies) -> ServerStates:
+def asking(monkeypatch: pytest.MonkeyPatch, replies: Replies, address: str = BASE) -> ServerStates:
     monkeypatch.setattr(httpx, "stream", lambda *a, **k: httpx.Client(transport=replies).stream(*a, **k))
-    return ServerStates("http://127.0.0.1:8737/", "k" * 20)
+    with verity.open(engine=ScriptedEngine(REPLY)) as node:
+        return ServerStates(f"{address}/", node.ask("Why?", max_tokens=4).bundle)
 
 
-def test_a_challenge_names_the_segments_and_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_challenge_names_the_segments_and_shows_the_disclosure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(API_KEY_VARIABLE, "k" * 20)
     replies = Replies(200, encode_states("a" * 32, [b"one", b"two"]))
     assert asking(monkeypatch, replies)("a" * 32, [0, 2]) == [b"one", b"two"]
     (request,) = replies.seen
-    assert str(request.url) == f"http://127.0.0.1:8737/v1/receipts/{'a' * 32}/states?segments=0%2C2"
+    assert str(request.url) == f"{BASE}/v1/receipts/{'a' * 32}/states?segments=0%2C2"
     assert request.headers["authorization"] == "Bearer " + "k" * 20
+    assert len(bytes.fromhex(request.headers[KEY_HEADER])) == 32
 
 
-@pytest.mark.parametrize("status", [404, 410])
-def test_a_server_that_has_none_opens_none(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert asking(monkeypatch, Replies(status))("a" * 32, [1]) == []
+def test_states_do_not_travel_in_clear(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="in clear"):
+        asking(monkeypatch, Replies(200), "http://example.org")
+    asking(monkeypatch, Replies(200), "https://example.org")
 
 
-@pytest.mark.parametrize("status", [204, 301, 401, 403, 429, 500, 503])
+def test_a_server_that_opens_none_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert asking(monkeypatch, Replies(410))("a" * 32, [1]) == []
+
+
+@pytest.mark.parametrize("status", [204, 301, 401, 403, 404, 429, 500, 503])
 def test_a_server_that_says_something_else_was_not_asked(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FetchError) as caught:
         asking(monkeypatch, Replies(status))("a" * 32, [1])
@@ -264,10 +309,3 @@ def test_a_server_that_drips_or_never_ends_is_left(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(challenge, "MAX_STATES_BYTES", 100)
     with pytest.raises(FormatError, match="more than 100 bytes"):
         asking(monkeypatch, Replies(200, b"x" * 101))("a" * 32, [1])
-
-
-def test_without_a_key_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(KEY_VARIABLE, raising=False)
-    with pytest.raises(UsageError, match="owner's key") as caught:
-        ServerStates("http://127.0.0.1:8737")
-    assert KEY_VARIABLE in caught.value.hint

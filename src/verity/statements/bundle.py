@@ -13,12 +13,13 @@ Nothing in them is trusted for being there. ``verity.verify`` decides.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import msgspec
 
 from verity.errors import FormatError
-from verity.statements.commitments import Opening
+from verity.statements.commitments import Opening, decode_salt
 from verity.statements.dsse import Envelope
 from verity.statements.steps import Step, Tensor
 from verity.statements.strict import decode_base64, encode_base64, load
@@ -28,6 +29,7 @@ MAX_INTENT_BYTES = 4 << 20
 MAX_TOKENS = 1 << 17
 MAX_OPENED_STEPS = 1 << 17
 SUFFIX = ".verity.json"
+_KEY_DOMAIN = b"verity/disclosure-key/v1\x00"
 
 
 class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -120,6 +122,17 @@ class Disclosure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     segments: list[SegmentOpening] = []
     steps: list[StepOpening] = []
     request: Envelope | msgspec.UnsetType = msgspec.UNSET
+
+
+def disclosure_key(receipt_id: bytes, disclosure: Disclosure) -> str:
+    """What shows that somebody holds a disclosure with every field opened, without showing any: SHA-256 (hex) over the
+    salts, which nobody else knows. Raises FormatError when a field is withheld."""
+    hasher = hashlib.sha256(_KEY_DOMAIN + receipt_id)
+    for line in (*disclosure.intent, *disclosure.result):
+        if not isinstance(line.salt, str):
+            raise FormatError(f"the field {line.field!r} is withheld", "ask for a bundle with everything opened")
+        hasher.update(line.field.encode() + b"\x00" + decode_salt(line.salt))
+    return hasher.hexdigest()
 
 
 class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
