@@ -109,7 +109,7 @@ class Exporter:
     def disclosure_key(self, receipt_id: str) -> str:
         """What whoever holds this receipt's full disclosure can show (statements/bundle.py). Raises UsageError."""
         kept = self.receipts.get(receipt_id)
-        disclosure = _disclose(kept, *self.receipts.private(kept), EVERYTHING)
+        disclosure = _disclose(kept, *self.receipts.private(kept), EVERYTHING, self._steps)
         return disclosure_key(bytes.fromhex(kept.id), disclosure)
 
     def statement(self, index: int) -> tuple[Envelope, str, LogProof]:
