@@ -201,8 +201,8 @@ class Recorder:
         with contextlib.ExitStack() as holds:
             for receipt_id in receipt_ids:
                 holds.enter_context(self._answering.hold(receipt_id))
-            self.states.forget(receipt_ids)
             count = self._receipts.forget(receipt_ids)
+        self.states.forget(receipt_ids)
         kept = {k.id for k in self._receipts.all() if k.forgotten_at is None}
         for receipt_id in self.steps.names():
             if receipt_id not in kept:  # nothing opens them any more

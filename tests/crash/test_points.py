@@ -113,6 +113,8 @@ def test_a_power_cut_finds_contents_before_names(scenario: Scenario, world_of: W
     passed = _run(scenario, world_of(scenario), crasher, "list").passed
     assert passed
     for index, event in enumerate(passed):
+        if event.point.startswith("states."):  # a cache: what is torn or gone is computed again (store/states.py)
+            continue
         name = event.path.rpartition("/")[2]
         lasting = event.kind == "mkdir" and name not in _NEVER_MISSED and not name.startswith(_TEMPORARY)
         if event.kind in ("replace", "rename", "link"):
