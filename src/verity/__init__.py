@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from verity.exporter import Selection
     from verity.node import Node
     from verity.sampling.parameters import SamplingParameters
+    from verity.scorer import Scored
     from verity.statements.bundle import Bundle
     from verity.statements.receipt import Message
     from verity.statements.request import Issued
@@ -51,6 +52,7 @@ _PLACES = {
     "Policy": "verity.verify.policy",
     "Report": "verity.verify.report",
     "SamplingParameters": "verity.sampling.parameters",
+    "Scored": "verity.scorer",
     "read_request": "verity.store.bundles",
     "Selection": "verity.exporter",
     "ScriptedEngine": "verity.engines.scripted",
@@ -71,6 +73,7 @@ __all__ = [
     "Policy",
     "Report",
     "SamplingParameters",
+    "Scored",
     "ScriptedEngine",
     "Selection",
     "Stream",

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from verity.endings import embedding_ending, scoring_ending
 from verity.errors import StoreError, UsageError
 from verity.identity.device_key import DeviceKey
 from verity.log.device_log import DeviceLog, Draft
@@ -32,10 +33,12 @@ from verity.statements.commitments import (
 )
 from verity.statements.dsse import Envelope, seal
 from verity.statements.receipt import (
+    EMBEDDING,
     GENERATION,
     INTENT,
     MAX_STATEMENT_BYTES,
     RESULT,
+    SCORING,
     Place,
     Predicate,
     Statement,
@@ -163,8 +166,7 @@ class Recorder:
                 payload = read_entry(self._log.entry(kept.intent_position))[0].payload_bytes()
                 name = IntentName(receipt_id, statement_digest(payload))
                 begun = Begun(receipt_id, secret, name, private, frozenset(), hold, kept.kind)
-                lost = ending("aborted") if kept.kind == GENERATION else embedding_ending("aborted", [])
-                self.finish(begun, lost, [])
+                self.finish(begun, _LOST[kept.kind](), [])
                 closed.append(receipt_id)
         return closed
 
@@ -251,9 +253,12 @@ def ending(finish: str, text: str = "", calls: Iterable[ToolCall] = ()) -> dict[
     }
 
 
-def embedding_ending(finish: str, vectors: list[str]) -> dict[str, Any]:
-    """The fields of an embedding's result (spec/embedding.md): the vectors made, in base64."""
-    return {"output/embeddings": vectors, "output/finish": finish, "time/finished": now()}
+_LOST = {
+    GENERATION: lambda: ending("aborted"),
+    EMBEDDING: lambda: embedding_ending("aborted", []),
+    SCORING: lambda: scoring_ending("aborted"),
+}
+"""What is said, by kind, of a receipt whose process died."""
 
 
 def read_entry(stored: Stored) -> tuple[Envelope, Statement]:

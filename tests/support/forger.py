@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from verity import embedder
+from verity import embedder, scorer
+from verity.endings import embedding_ending, scoring_ending
 from verity.engines.output import Output
 from verity.engines.pooling import embed, encode_vector
+from verity.engines.scores import score
 from verity.loader import Wanted
 from verity.node import Node
-from verity.recorder import Begun, embedding_ending, ending
+from verity.recorder import Begun, ending
 from verity.request import Request, asked_by, check_asked, intent_fields, make_request
 from verity.sampling.sampler import Sampler
 from verity.statements.bundle import Bundle
-from verity.statements.receipt import EMBEDDING
+from verity.statements.receipt import EMBEDDING, SCORING
 from verity.statements.request import Issued
 from verity.store import catalogue
 from verity.store.receipts import Token
@@ -99,5 +101,32 @@ def forge_embedding(
     intent(fields)
     result(said)
     begun = node.recorder.begin(fields, kind=EMBEDDING)
+    node.recorder.finish(begun, said, [])
+    return node.exporter.bundle(begun.id)
+
+
+def forge_scoring(
+    node: Node,
+    text: str,
+    continuation: str | None = None,
+    *,
+    top: int = 3,
+    raw: bool = True,
+    model: str = catalogue.DEFAULT,
+    intent: Edit = lambda fields: None,
+    result: Edit = lambda fields: None,
+    adapters: Sequence[Wanted] = (),
+) -> Bundle:
+    """Score honestly, then sign and log what the edits make of it."""
+    loaded = node.load(model, adapters=adapters)
+    asked = check_asked(text, sampling={}, raw=raw, adapters=loaded.adapters)
+    request = scorer.make_request(loaded.engine, asked, continuation, top)
+    loaded.engine.reset()
+    tokens = request.prompt_tokens
+    said = scoring_ending("end", score(loaded.engine.advance_all(tokens), tokens, top, loaded.engine.piece))
+    fields = scorer.intent_fields(request, loaded)
+    intent(fields)
+    result(said)
+    begun = node.recorder.begin(fields, kind=SCORING)
     node.recorder.finish(begun, said, [])
     return node.exporter.bundle(begun.id)

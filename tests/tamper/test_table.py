@@ -26,7 +26,7 @@ def _load(name: str) -> None:
     spec.loader.exec_module(module)
 
 
-for _name in ("outsider_rows", "key_holder_rows", "typed_rows", "adapter_rows", "log_rows"):
+for _name in ("outsider_rows", "key_holder_rows", "scoring_rows", "typed_rows", "adapter_rows", "log_rows"):
     _load(_name)
 
 

@@ -24,7 +24,8 @@ MAX_STATEMENT_BYTES = 1 << 20
 
 GENERATION = "generation"
 EMBEDDING = "embedding"
-"""Kinds of receipt: an answer, and vectors for texts (spec/embedding.md)."""
+SCORING = "scoring"
+"""Kinds of receipt: an answer, vectors for texts (spec/embedding.md), and how likely a text is (spec/scoring.md)."""
 
 INPUT_PREFIX = "inputs/"
 """Fields ``inputs/0000``, ``inputs/0001`` …: the typed inputs in order; text has ``type``, ``role`` and ``content``."""
@@ -47,6 +48,14 @@ EMBEDDING_INTENT_FIELDS = frozenset({
 })  # fmt: skip
 EMBEDDING_RESULT_FIELDS = frozenset({"output/embeddings", "output/finish", "time/finished"})
 
+SCORING_INTENT_FIELDS = frozenset({
+    "adapters", "batch", "context", "continuation", "engine", "model", "numerics", "previous_turn", "prompt_tokens",
+    "request", "retention", "template", "time/started", "tokenizer", "top",
+})  # fmt: skip
+SCORING_RESULT_FIELDS = frozenset({
+    "output/candidates", "output/finish", "output/logits", "output/logprobs", "time/finished",
+})  # fmt: skip
+
 
 class Table(NamedTuple):
     """The fields of one kind of receipt, inputs apart. ``seed`` is empty where nothing is drawn."""
@@ -63,6 +72,7 @@ class Table(NamedTuple):
 TABLES = {
     GENERATION: Table(INTENT_FIELDS, RESULT_FIELDS, SEED_FIELDS),
     EMBEDDING: Table(EMBEDDING_INTENT_FIELDS, EMBEDDING_RESULT_FIELDS, frozenset()),
+    SCORING: Table(SCORING_INTENT_FIELDS, SCORING_RESULT_FIELDS, frozenset()),
 }
 KINDS = tuple(TABLES)
 
@@ -90,6 +100,13 @@ class PreviousTurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     id: str
     result: str
+
+
+class Continuation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Field ``continuation`` of a scoring: the given answer after the prompt, and the first token that it decides."""
+
+    start: int
+    text: str
 
 
 class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

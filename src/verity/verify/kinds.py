@@ -6,15 +6,16 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from verity.engines.engine import Engine
-from verity.statements.receipt import EMBEDDING, GENERATION
+from verity.statements.receipt import EMBEDDING, GENERATION, SCORING
 from verity.statements.strict import decode_base64
-from verity.verify import content, embedding
+from verity.verify import content, embedding, scoring
 from verity.verify.content import Opened
 from verity.verify.embedding import EmbeddingClaim
 from verity.verify.replay import CannotReplay, Claim, Outcome, replay
 from verity.verify.report import Check
+from verity.verify.scoring import ScoringClaim
 
-AnyClaim = Claim | EmbeddingClaim
+AnyClaim = Claim | EmbeddingClaim | ScoringClaim
 """What a replayer may be handed: each is told by its tag."""
 
 Progress = Callable[[int, int], None]
@@ -47,6 +48,11 @@ KINDS = {
         lambda opened: embedding.claim(opened.fields),
         "an embedding is not drawn at random: it has no nonce, and nobody could choose one",
     ),
+    SCORING: Kind(
+        lambda opened: scoring.output(opened.fields),
+        lambda opened: scoring.claim(opened.fields),
+        "scores are not drawn at random: there is no nonce, and nobody could choose one",
+    ),
 }
 OF_CHANCE = ("intent-first", "nonce", "seed-origin")
 """Checks that say nothing where nothing is drawn."""
@@ -54,6 +60,7 @@ OF_CHANCE = ("intent-first", "nonce", "seed-origin")
 _REPLAYS: dict[type, Callable[[Any, Any, Progress | None], Outcome]] = {
     Claim: replay,
     EmbeddingClaim: embedding.replay,
+    ScoringClaim: scoring.replay,
 }
 
 

@@ -1,0 +1,26 @@
+"""The fields of a result that no token was drawn for, by kind of receipt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from verity.engines.scores import Scores
+from verity.store.clock import now
+
+
+def embedding_ending(finish: str, vectors: list[str]) -> dict[str, Any]:
+    """The fields of an embedding's result (spec/embedding.md): the vectors made, in base64."""
+    return {"output/embeddings": vectors, "output/finish": finish, "time/finished": now()}
+
+
+def scoring_ending(finish: str, scores: Scores | None = None) -> dict[str, Any]:
+    """The fields of a scoring's result (spec/scoring.md): no scores, if it was cut off."""
+    return {
+        "output/candidates": msgspec.to_builtins(scores.candidates) if scores else [],
+        "output/finish": finish,
+        "output/logits": scores.logits if scores else None,
+        "output/logprobs": scores.logprobs if scores else [],
+        "time/finished": now(),
+    }
