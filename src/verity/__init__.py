@@ -24,6 +24,7 @@ from verity.errors import AnswerError, TypedOutputError, VerityError
 
 if TYPE_CHECKING:
     from verity.answer import Answer, Stream, TypedAnswer
+    from verity.auditing import verify_many
     from verity.conversation import Conversation
     from verity.embedder import Embedded
     from verity.engines.scripted import ScriptedEngine
@@ -58,6 +59,7 @@ _PLACES = {
     "ScriptedEngine": "verity.engines.scripted",
     "Stream": "verity.answer",
     "TypedAnswer": "verity.answer",
+    "verify_many": "verity.auditing",
 }
 
 __all__ = [
@@ -83,6 +85,7 @@ __all__ = [
     "open",
     "read_request",
     "verify",
+    "verify_many",
 ]
 
 

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:  # imported in the functions instead: `import verity` stays cheap
     from verity.engines.numerics import NumericsStore
@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # imported in the functions instead: `import verity` stays ch
     from verity.store.reading import Progress
     from verity.verify.kinds import AnyClaim
     from verity.verify.policy import Expected, Policy
+    from verity.verify.replay import Replayed
     from verity.verify.report import Report
     from verity.verify.verifier import Replayer
 
@@ -100,13 +101,10 @@ def verify(
         checkpoint=checkpoint,
         previous=read_bundle(previous) if previous is not None else None,
     )
-    if not replay or replayer is not None:
+    if not replay or (replayer is not None and not isinstance(replayer, Shared)):
         return verify_bundle(bundle, rules, expected, replayer if replay else None)
-    with _store(home) as (blobs, numerics):
-        from verity.replayer import ProcessReplayer
-
-        apart = ProcessReplayer(blobs, numerics, threads=threads, limit_s=limit_s, progress=progress)
-        return verify_bundle(bundle, rules, expected, _consenting(apart, blobs, numerics, rules, expected))
+    with contextlib.nullcontext(replayer) if replayer else sharing(home, 1, threads, limit_s, progress) as shared:
+        return verify_bundle(bundle, rules, expected, _consenting(shared, rules, expected))
 
 
 def _own_key(home: str | os.PathLike[str] | None) -> str | None:
@@ -128,26 +126,48 @@ def _agree(issued: Issued | None, nonce: str | None) -> None:
         raise UsageError("the nonce is not the one in the request", "give one of them")
 
 
-def _consenting(
-    replayer: Replayer, blobs: Blobs, numerics: NumericsStore, rules: Policy, expected: Expected
-) -> Replayer:
+class Shared(NamedTuple):
+    """What replays of one device's bundles share: its stores and a process. No verifier's own: it asks no consent."""
+
+    blobs: Blobs
+    numerics: NumericsStore
+    replayer: Replayer
+
+    def __call__(self, claim: AnyClaim) -> Replayed:
+        return self.replayer(claim)
+
+
+@contextlib.contextmanager
+def sharing(
+    home: str | os.PathLike[str] | None, most: int, threads: int | None, limit_s: float, progress: Progress | None
+) -> Iterator[Shared]:
+    """For at most ``most`` bundles, all by one device (see ProcessReplayer.together)."""
+    from verity.replayer import ProcessReplayer
+
+    with _store(home) as (blobs, numerics):
+        apart = ProcessReplayer(blobs, numerics, threads=threads, limit_s=limit_s, progress=progress)
+        with apart.together(most) as replayer:
+            yield Shared(blobs, numerics, replayer)
+
+
+def _consenting(shared: Shared, rules: Policy, expected: Expected) -> Replayer:
     """Replays only what somebody here vouches for: files of models and adapters are strangers' (docs/sandbox.md)."""
     from verity.store import catalogue
     from verity.store.adapters import Adapters, add_command
-    from verity.verify.replay import CannotReplay, Replayed
+    from verity.verify.replay import CannotReplay
 
     def replay(claim: AnyClaim) -> Replayed:
         digests = {claim.model.blake3, claim.model.sha256}
         named = digests & {*rules.models, expected.model} or any(catalogue.find(digest) for digest in digests)
-        if not named and not numerics.declared(claim.model.blake3):
+        if not named and not shared.numerics.declared(claim.model.blake3):
             hint = f"if you mean to run it, name it: --model {claim.model.blake3}"
             raise CannotReplay(f"nobody that you trust released the model {claim.model.name}", hint)
         for adapter in claim.adapters:
             known = {adapter.blake3, adapter.sha256} & {*rules.models, *expected.adapters}
-            if not known and not Adapters(blobs).knows(adapter.blake3):
+            if not known and not Adapters(shared.blobs).knows(adapter.blake3):
                 hint = f"if you mean to run it, get its file and add it: {add_command(adapter.blake3, adapter.base)}"
                 raise CannotReplay(f"the adapter {adapter.name} is not among this device's", hint)
-        return replayer(claim)
+        return shared.replayer(claim)
 
     return replay
 
