@@ -10,7 +10,8 @@
     report = verity.verify("sky.verity.json", key="…", replay=True)
     print(report)                                     # a list of checks: passed, failed or not made
 
-``open`` gives a Node (verity/node.py, read it first), ``verify`` a Report. Everything raises VerityError (errors.py).
+``open`` gives a Node (verity/node.py, read it first), ``verify`` a Report, ``dispute`` a Verdict on two receipts that
+differ. Everything raises VerityError (errors.py).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 import verity.verify  # noqa: F401 - first: loading it later would put the package in the place of the function
-from verity.api import open, verify  # noqa: A004 - the names people expect
+from verity.api import dispute, open, verify  # noqa: A004 - the names people expect
 from verity.errors import AnswerError, TypedOutputError, VerityError
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ __all__ = [
     "TypedAnswer",
     "TypedOutputError",
     "VerityError",
+    "dispute",
     "open",
     "read_request",
     "verify",

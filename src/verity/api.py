@@ -1,4 +1,4 @@
-"""The two functions that a program starts with: ``verity.open`` and ``verity.verify``."""
+"""The functions that a program starts with: ``verity.open``, ``verity.verify`` and ``verity.dispute``."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ if TYPE_CHECKING:  # imported in the functions instead: `import verity` stays ch
     from verity.node import Node
     from verity.statements.bundle import Bundle
     from verity.statements.request import Issued
+    from verity.statements.verdict import SignedVerdict
     from verity.store.blobs import Blobs
     from verity.store.reading import Progress
+    from verity.verify.dispute import Verdict
     from verity.verify.kinds import AnyClaim
-    from verity.verify.policy import Expected, Policy
+    from verity.verify.policy import Policy
     from verity.verify.replay import Replayed
     from verity.verify.report import Report
+    from verity.verify.spot import Spot, StateSource
     from verity.verify.verifier import Replayer
 
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -49,7 +52,9 @@ def verify(
     checkpoint: str | None = None,
     previous: Bundle | bytes | str | os.PathLike[str] | None = None,
     policy: Policy | str | os.PathLike[str] | None = None,
-    replay: bool = True,
+    spot: int | None = None,
+    states: str | os.PathLike[str] | StateSource | None = None,
+    replay: bool | None = None,
     replayer: Replayer | None = None,
     home: str | os.PathLike[str] | None = None,
     threads: int | None = None,
@@ -68,6 +73,9 @@ def verify(
     checkpoint  a checkpoint of the device's log that you kept from before
     previous    the bundle of the turn before, which you verify by itself: this one must go on from it
     policy      a Policy or the path of one. What it requires, and whatever you name here, must pass
+    spot        replay only so many segments, drawn now at random, instead of the whole (``replay`` true: beside it)
+    states      where the prover's states are for that: a file (default: the one beside the bundle's file), the address
+                of the device's server, or a function like ``Node.states``
     replay      run the model again (in a process of its own, at most ``limit_s`` seconds); the model must be in this
                 device's store, and be one that you or the policy name, the catalogue's, or one that this device ran
     replayer    makes the replay instead, for other engines
@@ -89,6 +97,8 @@ def verify(
     if nonce is not None:
         nonce = read_nonce(nonce.lower()).hex()
     _agree(issued, nonce)
+    challenge = _challenge(spot, states, source, also=bool(replay))
+    replay = replay if replay is not None else spot is None
     expected = Expected(
         device=key or _itself(home, rules, bundle),
         model=_digest_of(model, home) or (issued.request.model if issued else None),
@@ -100,11 +110,31 @@ def verify(
         issuer=_own_key(home) if issued is not None else None,
         checkpoint=checkpoint,
         previous=read_bundle(previous) if previous is not None else None,
+        spot=challenge,
     )
-    if not replay or (replayer is not None and not isinstance(replayer, Shared)):
-        return verify_bundle(bundle, rules, expected, replayer if replay else None)
-    with contextlib.nullcontext(replayer) if replayer else sharing(home, 1, threads, limit_s, progress) as shared:
-        return verify_bundle(bundle, rules, expected, _consenting(shared, rules, expected))
+    if not (replay or spot) or (replayer is not None and not isinstance(replayer, Shared)):
+        return verify_bundle(bundle, rules, expected, replayer if replay or spot else None)
+    with contextlib.nullcontext(replayer) if replayer else sharing(home, 2, threads, limit_s, progress) as shared:
+        vouched = [*rules.models, *expected.adapters, *([expected.model] if expected.model else [])]
+        return verify_bundle(bundle, rules, expected, shared.consenting(vouched))
+
+
+def _challenge(
+    count: int | None, states: str | os.PathLike[str] | StateSource | None, source: Any, *, also: bool
+) -> Spot | None:
+    from verity.challenge import beside, source_of
+    from verity.errors import UsageError
+    from verity.verify.spot import Spot
+
+    if count is None:
+        if states is not None:
+            raise UsageError("states are for a spot check", "say how many segments to check: --spot K")
+        return None
+    if type(count) is not int or count < 1:
+        raise UsageError("a spot check is of one segment or more", "leave --spot out to replay the whole")
+    if states is None and not isinstance(source, str | os.PathLike):
+        raise UsageError("a spot check needs the prover's states", "name their file or the device's server: --states")
+    return Spot(count, source_of(beside(source) if states is None else states), also)
 
 
 def _own_key(home: str | os.PathLike[str] | None) -> str | None:
@@ -136,12 +166,17 @@ class Shared(NamedTuple):
     def __call__(self, claim: AnyClaim) -> Replayed:
         return self.replayer(claim)
 
+    def consenting(self, vouched: Sequence[str]) -> Replayer:
+        from verity.replayer import consenting
+
+        return consenting(self.replayer, self.blobs, self.numerics, vouched)
+
 
 @contextlib.contextmanager
 def sharing(
     home: str | os.PathLike[str] | None, most: int, threads: int | None, limit_s: float, progress: Progress | None
 ) -> Iterator[Shared]:
-    """For at most ``most`` bundles, all by one device (see ProcessReplayer.together)."""
+    """For at most ``most`` replays, all of bundles by one device (see ProcessReplayer.together)."""
     from verity.replayer import ProcessReplayer
 
     with _store(home) as (blobs, numerics):
@@ -150,26 +185,37 @@ def sharing(
             yield Shared(blobs, numerics, replayer)
 
 
-def _consenting(shared: Shared, rules: Policy, expected: Expected) -> Replayer:
-    """Replays only what somebody here vouches for: files of models and adapters are strangers' (docs/sandbox.md)."""
-    from verity.store import catalogue
-    from verity.store.adapters import Adapters, add_command
-    from verity.verify.replay import CannotReplay
+def dispute(
+    a: Bundle | bytes | str | os.PathLike[str],
+    b: Bundle | bytes | str | os.PathLike[str],
+    *,
+    states_a: str | os.PathLike[str] | StateSource | None = None,
+    states_b: str | os.PathLike[str] | StateSource | None = None,
+    model: str | None = None,
+    replayer: Replayer | None = None,
+    home: str | os.PathLike[str] | None = None,
+    threads: int | None = None,
+    limit_s: float = 900.0,
+    progress: Progress | None = None,
+) -> tuple[Verdict, SignedVerdict]:
+    """Find out which of two bundles answers their request wrongly, as the device of ``home``, which signs the verdict.
 
-    def replay(claim: AnyClaim) -> Replayed:
-        digests = {claim.model.blake3, claim.model.sha256}
-        named = digests & {*rules.models, expected.model} or any(catalogue.find(digest) for digest in digests)
-        if not named and not shared.numerics.declared(claim.model.blake3):
-            hint = f"if you mean to run it, name it: --model {claim.model.blake3}"
-            raise CannotReplay(f"nobody that you trust released the model {claim.model.name}", hint)
-        for adapter in claim.adapters:
-            known = {adapter.blake3, adapter.sha256} & {*rules.models, *expected.adapters}
-            if not known and not Adapters(shared.blobs).knows(adapter.blake3):
-                hint = f"if you mean to run it, get its file and add it: {add_command(adapter.blake3, adapter.base)}"
-                raise CannotReplay(f"the adapter {adapter.name} is not among this device's", hint)
-        return shared.replayer(claim)
+    ``states_a`` and ``states_b`` are where each party's states are (see ``verify``); ``model`` is consent to run
+    one that nobody here knows. The other options are those of ``verify``. See verity/verify/dispute.py for the steps.
 
-    return replay
+    Raises UsageError for answers to different requests or that are not opened, FormatError, StoreError.
+    """
+    from verity.node import Node
+    from verity.referee import party_of
+    from verity.replayer import ProcessReplayer, consenting
+
+    parties = party_of(a, states_a), party_of(b, states_b)
+    vouched = [digest] if (digest := _digest_of(model, home)) else []
+    with Node(home) as node:
+        if replayer is None:
+            apart = ProcessReplayer(node.blobs, node.numerics, threads=threads, limit_s=limit_s, progress=progress)
+            replayer = consenting(apart, node.blobs, node.numerics, vouched)
+        return node.referee.settle(*parties, replayer)
 
 
 @contextlib.contextmanager

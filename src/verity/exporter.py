@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from verity.elements import token_tree
 from verity.errors import UsageError
 from verity.identity.device_key import DeviceKey
 from verity.log.checkpoint import open_checkpoint
 from verity.log.device_log import DeviceLog
-from verity.recorder import read_entry, token_tree
+from verity.recorder import read_entry
 from verity.statements.bundle import (
     Bundle,
     Consistency,
@@ -23,12 +24,14 @@ from verity.statements.bundle import (
     LogPart,
     LogProof,
     Receipt,
+    SegmentOpening,
     SignedIntent,
     TokenOpening,
 )
-from verity.statements.commitments import TOKEN_FIELD, Opening, derive_salt, open_all, withhold
+from verity.statements.commitments import SEGMENT_FIELD, TOKEN_FIELD, Opening, derive_salt, open_all, withhold
 from verity.statements.dsse import Envelope
 from verity.statements.receipt import INPUT_PREFIX, SEED_FIELDS, input_field
+from verity.statements.segments import NO_GRAMMAR
 from verity.statements.strict import encode_base64
 from verity.store.database import Database
 from verity.store.receipts import Kept, Private, Receipts
@@ -60,10 +63,11 @@ NOTHING = Selection()
 
 
 class Exporter:
-    """The bundles of one device's receipts. ``log_of`` opens the log of an epoch."""
+    """The bundles of one device's receipts. ``log`` is the present one, ``log_of`` opens that of an epoch."""
 
-    def __init__(self, database: Database, key: DeviceKey, log_of: Callable[[int], DeviceLog]) -> None:
+    def __init__(self, database: Database, key: DeviceKey, log: DeviceLog, log_of: Callable[[int], DeviceLog]) -> None:
         self._key = key
+        self._log = log
         self._log_of = log_of
         self.receipts = Receipts(database)
 
@@ -94,10 +98,17 @@ class Exporter:
     def intent(self, receipt_id: str) -> SignedIntent:
         """The signed, logged intent alone, for whoever will then reveal a nonce. Raises UsageError, LogError."""
         kept = self.receipts.get(receipt_id)
-        log = self._log_of(kept.epoch)
-        checkpoint, paths = log.proofs([kept.intent_position])
-        envelope, proof = self._entry(log, kept.intent_position, paths[kept.intent_position])
+        envelope, checkpoint, proof = self._proven(self._log_of(kept.epoch), kept.intent_position)
         return SignedIntent(intent=envelope, checkpoint=checkpoint, proof=proof)
+
+    def statement(self, index: int) -> tuple[Envelope, str, LogProof]:
+        """An entry of the present log: its envelope, the checkpoint, and the proof. Raises UsageError, LogError."""
+        return self._proven(self._log, index)
+
+    def _proven(self, log: DeviceLog, index: int) -> tuple[Envelope, str, LogProof]:
+        checkpoint, paths = log.proofs([index])
+        envelope, proof = self._entry(log, index, paths[index])
+        return envelope, checkpoint, proof
 
     @staticmethod
     def _entry(log: DeviceLog, index: int, path: list[bytes]) -> tuple[Envelope, LogProof]:
@@ -127,6 +138,7 @@ def _disclose(kept: Kept, secret: bytes, private: Private, selection: Selection)
         intent=lines(open_all(secret, private.intent)),
         result=lines(open_all(secret, private.result)),
         tokens=_tokens(receipt_id, secret, private, selection),
+        segments=_segments(secret, private) if selection.everything else [],
         request=private.request if private.request is not None and selection.everything else msgspec.UNSET,
     )
 
@@ -166,6 +178,17 @@ def _tokens(receipt_id: bytes, secret: bytes, private: Private, selection: Selec
             path=[h.hex() for h in tree.inclusion(index)] if tree is not None else msgspec.UNSET,
         )
         for index in range(start, stop)
+    ]
+
+
+def _segments(secret: bytes, private: Private) -> list[SegmentOpening]:
+    return [
+        SegmentOpening(
+            salt=encode_base64(derive_salt(secret, SEGMENT_FIELD, index)),
+            state=segment.state.hex(),
+            grammar=segment.grammar.hex() if segment.grammar != NO_GRAMMAR else "",
+        )
+        for index, segment in enumerate(private.segments)
     ]
 
 

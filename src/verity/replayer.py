@@ -17,7 +17,7 @@ import contextlib
 import hashlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -29,11 +29,14 @@ from verity.replay_child import Line, Setup
 from verity.replay_process import ReplayProcess
 from verity.statements.adapters import AdapterUse
 from verity.statements.strict import canonical
-from verity.store.adapters import add_command, base_in
+from verity.store import catalogue
+from verity.store.adapters import Adapters, add_command, base_in
 from verity.store.blobs import Blob, Blobs
 from verity.store.reading import Progress
 from verity.verify.kinds import AnyClaim
 from verity.verify.replay import CannotReplay, Claim, ModelName, Replayed
+from verity.verify.segments import SpotClaim
+from verity.verify.verifier import Replayer
 
 _GIB = 1 << 30
 _COPIES = 2
@@ -96,7 +99,7 @@ class ProcessReplayer:
             context=claim.context,
             adapters=claim.adapters,
             adapter_paths=[str(adapter.path) for adapter in adapters],
-            grammars=isinstance(claim, Claim) and claim.grammar is not None,
+            grammars=_grammar(claim),
             known=self._numerics.known(_files(claim)) | self._numerics.known(claim.model.blake3),
             threads=self._threads,
             micro_batch=self._micro_batch,
@@ -177,8 +180,35 @@ class Together:
         self._process = None
 
 
+def _grammar(claim: AnyClaim) -> bool:
+    """Whether its process needs the grammar's compiler."""
+    answer = claim.claim if isinstance(claim, SpotClaim) else claim
+    return isinstance(answer, Claim) and answer.grammar is not None
+
+
 def _apart_from_known(setup: Setup) -> Setup:
     return msgspec.structs.replace(setup, known={})
+
+
+def consenting(replayer: Replayer, blobs: Blobs, numerics: NumericsStore, vouched: Sequence[str]) -> Replayer:
+    """Replays only what somebody here vouches for: files of models and adapters are strangers' (docs/sandbox.md).
+
+    ``vouched`` are the digests, of either kind, that the caller or the policy names.
+    """
+
+    def replay(claim: AnyClaim) -> Replayed:
+        digests = {claim.model.blake3, claim.model.sha256}
+        named = digests & {*vouched} or any(catalogue.find(digest) for digest in digests)
+        if not named and not numerics.declared(claim.model.blake3):
+            hint = f"if you mean to run it, name it: --model {claim.model.blake3}"
+            raise CannotReplay(f"nobody that you trust released the model {claim.model.name}", hint)
+        for adapter in claim.adapters:
+            if not {adapter.blake3, adapter.sha256} & {*vouched} and not Adapters(blobs).knows(adapter.blake3):
+                hint = f"if you mean to run it, get its file and add it: {add_command(adapter.blake3, adapter.base)}"
+                raise CannotReplay(f"the adapter {adapter.name} is not among this device's", hint)
+        return replayer(claim)
+
+    return replay
 
 
 def default_memory() -> int:

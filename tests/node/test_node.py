@@ -241,7 +241,7 @@ def test_public_names() -> None:
     assert sorted(verity.__all__) == [
         "Answer", "AnswerError", "Bundle", "Check", "Conversation", "Embedded", "Issued", "Message", "Node", "Policy",
         "Report", "SamplingParameters", "Scored", "ScriptedEngine", "Selection", "Stream", "TypedAnswer",
-        "TypedOutputError", "VerityError", "open", "read_request", "verify", "verify_many",
+        "TypedOutputError", "VerityError", "dispute", "open", "read_request", "verify", "verify_many",
     ]  # fmt: skip
     for name in verity.__all__:
         assert getattr(verity, name) is not None

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from command import last_json
 from command import verity as run
@@ -204,6 +205,16 @@ def test_bundles_of_one_device_share_a_process_and_others_do_not(
     assert verity.verify_many([], **options) == []
     assert statuses(verity.verify_many(given[:1], replay=False, **options)) == ["not made"]
     assert len(processes) == 3
+
+
+def test_whoever_only_names_a_device_shares_nothing_with_it(kitchen: Node, processes: list[Any]) -> None:
+    honest = [ask(kitchen, "a"), ask(kitchen, "b")]
+    intent = msgspec.structs.replace(honest[0].receipt.intent, signatures=honest[1].receipt.intent.signatures)
+    forged = msgspec.structs.replace(honest[0], receipt=msgspec.structs.replace(honest[0].receipt, intent=intent))
+    found = verity.verify_many([honest[0], forged, honest[1]], home=kitchen.home, model=digest(kitchen), threads=1)
+    signed = [each.check("signed").status for each in found if isinstance(each, verity.Report)]
+    assert signed == ["passed", "failed", "passed"]
+    assert len(processes) == 2
 
 
 def test_a_lie_among_honest_ones_is_the_only_one_refused(kitchen: Node, processes: list[Any]) -> None:

@@ -17,6 +17,7 @@ VERBS = {
     "embed": "Turn texts into vectors; they carry a receipt.",
     "serve": "Answer other programs over HTTP, as OpenAI's API does.",
     "verify": "Check a bundle: who signed it, is it logged, does the model give it again.",
+    "dispute": "Two answers to one request differ: find out whose is wrong.",
     "nonce": "Make a request that fixes prompt, parameters and nonce, for another device to answer.",
     "export": "Hand out a receipt with as much of it opened as you choose.",
     "show": "Show what a bundle opens and withholds, or list this device's receipts.",

@@ -18,12 +18,15 @@ from verity.statements.bundle import (
 )
 from verity.statements.request import MAX_REQUEST_BYTES, Issued
 from verity.statements.request import read_request as decode_request
+from verity.statements.verdict import MAX_VERDICT_BYTES, SignedVerdict, decode_verdict
 from verity.store.home import guarded, write_atomically
 
 PathLike = str | os.PathLike[str]
 _BUNDLE_HINT = f"give the path of a *{SUFFIX} file, as `verity ask --save FILE` writes it"
 _REQUEST_HINT = "give the path of a *.request.json file, as `verity nonce --save FILE` writes it"
 _INTENT_HINT = "give the path of a *.intent.json file, as `verity ask --request REQUEST --save FILE` writes it"
+
+_VERDICT_HINT = "give the path of a *.verdict.json file, as `verity dispute A B --save FILE` writes it"
 
 
 class _Encodes(Protocol):
@@ -55,6 +58,11 @@ def read_request(source: Issued | bytes | PathLike) -> Issued:
 def read_signed_intent(path: PathLike) -> SignedIntent:
     """Read a signed intent from its file. Raises FormatError."""
     return decode_signed_intent(_read(path, MAX_INTENT_BYTES, _INTENT_HINT))
+
+
+def read_signed_verdict(path: PathLike) -> SignedVerdict:
+    """Read a referee's verdict from its file. Raises FormatError."""
+    return decode_verdict(_read(path, MAX_VERDICT_BYTES, _VERDICT_HINT))
 
 
 def _read(source: PathLike, limit: int, hint: str) -> bytes:

@@ -39,7 +39,14 @@ def in_the_log(bundle: Bundle, intent: Statement, result: Statement, device: str
 
 def check_intent(signed: SignedIntent, statement: Statement, device: str) -> None:
     """That a signed intent stands in the device's log. Raises FormatError, LogError, SignatureError."""
-    _included("intent", signed.intent, signed.proof, statement, _open(signed.checkpoint, device))
+    check_logged("intent", signed.intent, signed.proof, signed.checkpoint, statement, device)
+
+
+def check_logged(
+    name: str, envelope: Envelope, proof: LogProof, checkpoint: str, statement: Statement, device: str
+) -> None:
+    """That a statement stands in the device's log. Raises FormatError, LogError, SignatureError."""
+    _included(name, envelope, proof, statement, _open(checkpoint, device))
 
 
 def _open(note: str, device: str) -> Checkpoint:

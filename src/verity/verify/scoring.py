@@ -21,7 +21,7 @@ from verity.statements.receipt import Continuation, Message
 from verity.statements.request import TIME
 from verity.statements.strict import canonical, decode_base64, decode_hex
 from verity.verify.claims import Fields
-from verity.verify.replay import CannotReplay, ModelName, Outcome, Template
+from verity.verify.replay import CannotReplay, ModelName, Outcome, Template, begin, differs, written
 from verity.verify.report import Check
 
 UNUSED: dict[str, Any] = {"batch": None, "previous_turn": None, "request": None, "retention": None}
@@ -137,10 +137,7 @@ def _check_counts(scores: Scores, tokens: list[int], top: int) -> None:
 
 def replay(engine: Engine, claim: ScoringClaim, progress: Callable[[int, int], None] | None = None) -> Outcome:
     """Re-run ``claim`` on ``engine``. Raises EngineError when the model cannot be run, CannotReplay without scores."""
-    used = [(adapter.blake3, adapter.scale) for adapter in engine.adapters]
-    if used != [(adapter.blake3, adapter.scale) for adapter in claim.adapters]:
-        raise CannotReplay("the engine computes with other adapters than the receipt names")
-    engine.reset()
+    begin(engine, claim.adapters)
     if (wrong := _text_differs(engine, claim)) is not None:
         return wrong
     if claim.scores is None:
@@ -160,25 +157,17 @@ def _told(rows: Iterator[Logits], total: int, progress: Callable[[int, int], Non
 
 def _text_differs(engine: Engine, claim: ScoringClaim) -> Outcome | None:
     """The tokens must follow from the text by the model's own template and tokenizer, and fit."""
-    template = claim.template
-    if engine.tokenizer != claim.tokenizer:
-        return _differs("the receipt names another tokenizer than the model's own")
-    if template is None:
-        prompt = claim.messages[0].content
-    else:
-        if engine.template_digest != template.sha256:
-            return _differs("the receipt names another chat template than the model's own")
-        if engine.template_clock != (template.clock is not None) or not template.add_generation_prompt:
-            return _differs("the receipt names other arguments of the chat template than the engine gives it")
-        prompt = engine.render(claim.messages, template.clock)
+    prompt = written(engine, claim.messages, claim.template, claim.tokenizer)
+    if isinstance(prompt, Outcome):
+        return prompt
     if len(claim.prompt_tokens) > engine.context_size:
-        return _differs("the text does not fit the context that the receipt names")
+        return differs("the text does not fit the context that the receipt names")
     before = engine.tokenize(prompt)
     given = claim.continuation
     if (engine.tokenize(prompt + given.text) if given else before) != claim.prompt_tokens:
-        return _differs("the tokens do not follow from the disclosed text")
+        return differs("the tokens do not follow from the disclosed text")
     if given and shared(before, claim.prompt_tokens) != given.start:
-        return _differs("the given answer begins at another token than the receipt says")
+        return differs("the given answer begins at another token than the receipt says")
     return None
 
 
@@ -189,15 +178,15 @@ def _scores_differ(engine: Engine, claim: ScoringClaim, said: Scores, made: Scor
             text = engine.piece(claim.prompt_tokens[position]).decode("utf-8", "replace")
             sentence = f"token {position}, {text!r}, is said to have the log-probability {claimed:.6g}"
             values = {"claimed": claimed, "replayed": replayed, "margin": abs(claimed - replayed)}
-            return _differs(f"{sentence}, and the model gives it {replayed:.6g}", position=position, **values)
+            return differs(f"{sentence}, and the model gives it {replayed:.6g}", position=position, **values)
     if len(said.candidates) != len(made.candidates):
-        return _differs("the model has another number of candidates for the next token")
+        return differs("the model has another number of candidates for the next token")
     for place, (one, other) in enumerate(zip(said.candidates, made.candidates, strict=True)):
         if (one.token, one.piece) != (other.token, other.piece) or not abs(one.logprob - other.logprob) <= TOLERANCE:
             values = {"claimed": msgspec.to_builtins(one), "replayed": msgspec.to_builtins(other)}
-            return _differs(f"candidate {place} for the next token is another", candidate=place, **values)
+            return differs(f"candidate {place} for the next token is another", candidate=place, **values)
     if said.logits != made.logits:
-        return _differs("the logits are others, by less than log-probabilities show", digest=made.logits)
+        return differs("the logits are others, by less than log-probabilities show", digest=made.logits)
     return None
 
 
@@ -207,7 +196,3 @@ def _matches(claim: ScoringClaim, made: Scores) -> Outcome:
     which = f"each of the {count} tokens" if count > 1 else "the token"
     sentence = f"The logits after {which} came out again, bit for bit{aside}."
     return Outcome(True, sentence, {"tokens": count, "candidates": len(made.candidates)})
-
-
-def _differs(sentence: str, **evidence: Any) -> Outcome:
-    return Outcome(False, f"The replay differs: {sentence}.", evidence)

@@ -1,0 +1,92 @@
+"""Settles disputes between two receipts, and signs what it found; the verdict stands in this device's log.
+
+verdict, signed = node.referee.settle(party_of("a.verity.json"), party_of("b.verity.json"), replayer)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import msgspec
+
+from verity.challenge import beside, source_of
+from verity.exporter import Exporter
+from verity.recorder import Recorder
+from verity.statements.bundle import Bundle
+from verity.statements.receipt import INTENT, RESULT, read_statement, statement_digest
+from verity.statements.verdict import KIND, VERDICT, NamedReceipt, SignedVerdict, read_verdict
+from verity.statements.verdict import Verdict as Signed
+from verity.store.bundles import read_bundle
+from verity.store.clock import now
+from verity.verify.content import open_fields
+from verity.verify.dispute import Party, Verdict, settle
+from verity.verify.leaves import opened_leaves
+from verity.verify.logged import check_logged
+from verity.verify.spot import StateSource
+from verity.verify.verifier import Replayer, statements
+
+
+def party_of(
+    source: Bundle | bytes | str | os.PathLike[str], states: str | os.PathLike[str] | StateSource | None = None
+) -> Party:
+    """A party from its bundle (or its bytes, or its file) and its states: a file (default: the one beside the bundle's
+    file), the address of its server, or a function. Raises FormatError, UsageError."""
+    bundle = read_bundle(source)
+    if states is None and isinstance(source, str | os.PathLike):
+        states = beside(source)
+    intent, result = statements(bundle)
+    opened = open_fields(bundle, intent, result)
+    leaf = opened_leaves(bundle, opened.segments, intent.predicate.id_bytes(), opened.intent)
+    return Party(bundle, leaf, source_of(states) if states is not None else _none)
+
+
+def _none(receipt_id: str, segments: Sequence[int]) -> list[bytes]:  # noqa: ARG001 - as any StateSource
+    return []
+
+
+def check_verdict(signed: SignedVerdict, referee: str) -> Signed:
+    """What the referee of this key (64 hex digits) signed and logged. Raises FormatError, LogError, SignatureError."""
+    verdict, statement = read_verdict(signed, referee)
+    check_logged("verdict", signed.verdict, signed.proof, signed.checkpoint, statement, referee)
+    return verdict
+
+
+class Referee:
+    """This device, as one whom two parties ask."""
+
+    def __init__(self, recorder: Recorder, exporter: Exporter) -> None:
+        self._recorder = recorder
+        self._exporter = exporter
+
+    def settle(self, a: Party, b: Party, replayer: Replayer) -> tuple[Verdict, SignedVerdict]:
+        """Find out who is wrong, sign that and log it. Raises as ``verity.verify.dispute.settle``, StoreError."""
+        verdict = settle(a, b, replayer)
+        where = None if verdict.segment is None else {"number": verdict.segment, "of": verdict.segments}
+        fields = {
+            "findings": [verdict.a.finding, verdict.b.finding],
+            "model": _model(a),
+            "parties": [msgspec.to_builtins(_named(party.bundle)) for party in (a, b)],
+            "segment": where,
+            "sentences": [verdict.a.sentence, verdict.b.sentence],
+            "time/started": now(),
+        }
+        index = self._recorder.declare(VERDICT, KIND, fields, shown=True)
+        envelope, checkpoint, proof = self._exporter.statement(index)
+        return verdict, SignedVerdict(envelope, checkpoint, proof)
+
+
+def _named(bundle: Bundle) -> NamedReceipt:
+    intent = bundle.receipt.intent.payload_bytes()
+    return NamedReceipt(
+        device=bundle.receipt.intent.device(),
+        intent=statement_digest(intent),
+        receipt=read_statement(intent, INTENT).predicate.id,
+        result=statement_digest(bundle.receipt.result.payload_bytes()),
+    )
+
+
+def _model(party: Party) -> object:
+    intent, result = read_statement(party.bundle.receipt.intent.payload_bytes(), INTENT), party.bundle.receipt.result
+    opened = open_fields(party.bundle, intent, read_statement(result.payload_bytes(), RESULT))
+    return opened.fields.value("model") if "model" in opened.fields else {}

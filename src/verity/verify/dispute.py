@@ -1,0 +1,274 @@
+"""Two parties answered one request differently: who is wrong? Found by replaying one segment. See spec/dispute.md.
+
+    1  each receipt is checked by itself, without a replay; both must be for one request
+    2  leaves are exchanged, two for each step of a bisection: up to which segment do they agree?
+    3  both then agree on a state and differ in what follows from it: the first difference is in one segment
+    4  the referee replays that segment from the agreed state: whoever commits to what the model gives holds, and what
+       another says of the same positions under the same numerics is false
+
+States are chained and tokens digested from the first on, so that two who agree at the end of a segment agree on all
+before it. Where that cannot be used (no segments, others' sizes, states that nobody opens) the referee replays the
+whole. Pure; the replays are made by a ``Replayer`` that the caller hands in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from verity.errors import FormatError, UsageError, VerityError
+from verity.statements.bundle import Bundle
+from verity.statements.receipt import INPUT_PREFIX
+from verity.statements.segments import Leaf, chain, cut, evaluated_length, row_bytes, unpack
+from verity.statements.strict import canonical
+from verity.verify import content
+from verity.verify.claims import Fields, Withheld
+from verity.verify.leaves import LeafOpening, LeafSource, check_leaf
+from verity.verify.policy import Expected, Policy
+from verity.verify.replay import CannotReplay, Claim
+from verity.verify.report import Check
+from verity.verify.segments import Segments, SpotClaim
+from verity.verify.spot import StateSource
+from verity.verify.verifier import Replayer, judge, statements, verify
+
+Finding = Literal["holds", "false", "undecided"]
+_ONE_REQUEST = (
+    "adapters", "choice", "context", "grammar", "limits/max_tokens", "limits/stops", "model", "request",
+    "sampling/frequency_penalty", "sampling/min_p", "sampling/presence_penalty", "sampling/repetition_penalty",
+    "sampling/temperature", "sampling/top_k", "sampling/top_p", "seed", "template", "tools",
+)  # fmt: skip
+_FAKE = "engine"
+"""The check that fails for the scripted engine alone: a referee's replayer refuses it, if it is a real one."""
+
+
+class Party(NamedTuple):
+    """One side: its bundle with everything opened, who opens its leaves, and who its states."""
+
+    bundle: Bundle
+    leaf: LeafSource
+    states: StateSource
+
+
+class Ruling(msgspec.Struct, frozen=True):
+    """What was found about one party, in one sentence."""
+
+    finding: Finding
+    sentence: str
+    evidence: dict[str, Any] = {}
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """``segment`` of ``segments`` is where they part (None: it took whole replays, or none); ``leaves`` were exchanged,
+    ``replays`` made."""
+
+    a: Ruling
+    b: Ruling
+    segment: int | None = None
+    segments: int | None = None
+    leaves: int = 0
+    replays: int = 0
+
+    @property
+    def settled(self) -> bool:
+        return "undecided" not in (self.a.finding, self.b.finding)
+
+
+_OPEN = Ruling("undecided", "Not looked at yet.")
+_OTHERWISE = Ruling(
+    "false", "From the state on which both agree, the model gives what the other commits to, and not this."
+)
+
+
+class _Side(NamedTuple):
+    """A party whose receipt holds by itself."""
+
+    party: Party
+    receipt: str
+    claim: Claim
+    segments: Segments | None
+    intent: bytes
+    fields: Fields
+
+
+def settle(a: Party, b: Party, replayer: Replayer) -> Verdict:
+    """Who is wrong. Raises UsageError when the two answer different requests or do not open everything, FormatError
+    when a bundle cannot be read at all."""
+    sides = _side(a), _side(b)
+    faults = [side if isinstance(side, Ruling) else None for side in sides]
+    if any(faults):
+        return Verdict(*(fault or _whole(side, replayer) for fault, side in zip(faults, sides, strict=True)))  # type: ignore[arg-type]
+    return _settle(*sides, replayer)  # type: ignore[arg-type]
+
+
+def _side(party: Party) -> _Side | Ruling:
+    report = verify(party.bundle, Policy(), Expected(), None)
+    failed = [check for check in report.failed if check.name != _FAKE]
+    if failed:
+        sentence = f"The receipt does not hold by itself: {failed[0].sentence}"
+        return Ruling("false", sentence, {"check": failed[0].name})
+    intent, result = statements(party.bundle)
+    opened = content.open_fields(party.bundle, intent, result)
+    try:
+        claim = content.generation_claim(opened)
+    except (Withheld, CannotReplay) as missing:
+        raise UsageError(
+            f"a dispute needs both answers opened: {missing}", "export them with --everything"
+        ) from missing
+    except VerityError as error:
+        return Ruling("false", f"The receipt says what no device could do: {error}.")
+    return _Side(party, report.receipt, claim, opened.segments, opened.intent, opened.fields)
+
+
+def _settle(a: _Side, b: _Side, replayer: Replayer) -> Verdict:
+    _one_request(a, b)
+    if not _comparable(a, b):
+        return Verdict(_whole(a, replayer), _whole(b, replayer), replays=2)
+    exchange = _Exchange(a, b)
+    try:
+        index, one_is_wrong = _first_difference(exchange)
+    except _Silent as silent:
+        one, other = (silent.ruling if side is silent.side else _whole(side, replayer) for side in (a, b))
+        return Verdict(one, other, leaves=exchange.count, replays=1)
+    found = Verdict(_OPEN, _OPEN, segment=index, segments=exchange.common, leaves=exchange.count, replays=2)
+    chunks = _agreed_rows(a, b, index)
+    if chunks is None:
+        return msgspec.structs.replace(found, a=_whole(a, replayer), b=_whole(b, replayer))
+    first = _replayed(a, index, chunks, replayer)
+    if first.finding == "holds" and one_is_wrong and a.claim.numerics == b.claim.numerics:
+        return msgspec.structs.replace(found, a=first, b=_OTHERWISE, replays=1)
+    return msgspec.structs.replace(found, a=first, b=_replayed(b, index, chunks, replayer))
+
+
+def _one_request(a: _Side, b: _Side) -> None:
+    """Raises UsageError for two answers that need not be the same."""
+    inputs = {name for side in (a, b) for name in side.fields.names() if name.startswith(INPUT_PREFIX)}
+    for name in sorted((*_ONE_REQUEST, *inputs)):
+        said = [canonical(s.fields.value(name)) if name in s.fields else b"" for s in (a, b)]
+        if said[0] != said[1]:
+            raise UsageError(
+                f"these are answers to different requests: their {name} differ", "dispute two answers to one request"
+            )
+
+
+def _comparable(a: _Side, b: _Side) -> bool:
+    if a.segments is None or b.segments is None:
+        return False
+    one, other = a.segments.root, b.segments.root
+    return one.size == other.size and canonical(one.encoding) == canonical(other.encoding)
+
+
+class _Silent(Exception):
+    """A party that does not open a leaf, or another than it committed to."""
+
+    def __init__(self, side: _Side, why: str) -> None:
+        self.side = side
+        self.ruling = Ruling("false", f"It does not open what it committed to: {why}.")
+
+
+class _Exchange:
+    """The leaves of both, opened one by one and held against the roots."""
+
+    def __init__(self, a: _Side, b: _Side) -> None:
+        assert a.segments is not None
+        assert b.segments is not None
+        self.sides = (a, b)
+        self.counts = (a.segments.root.count, b.segments.root.count)
+        self.common = min(self.counts)
+        self.count = 0
+        self._known: dict[tuple[int, int], Leaf] = {}
+
+    def pair(self, index: int) -> tuple[Leaf, Leaf]:
+        """Both parties' leaf of this number. Raises _Silent."""
+        return self._leaf(0, index), self._leaf(1, index)
+
+    def agree(self, index: int) -> bool:
+        a, b = self.pair(index)
+        return a[1:3] == b[1:3] and a.end_state == b.end_state and a.tokens == b.tokens and a.sampler == b.sampler
+
+    def _leaf(self, which: int, index: int) -> Leaf:
+        if (which, index) not in self._known:
+            side = self.sides[which]
+            assert side.segments is not None
+            try:
+                opening: LeafOpening = side.party.leaf(index)
+                self._known[which, index] = check_leaf(
+                    opening, index, side.segments.root, bytes.fromhex(side.receipt), side.intent
+                )
+            except VerityError as error:
+                raise _Silent(side, f"segment {index}: {error}") from error
+            self.count += 1
+        return self._known[which, index]
+
+
+def _first_difference(exchange: _Exchange) -> tuple[int, bool]:
+    """Where they part, and whether one must be wrong there: not if only their ends differ, and one was cut off."""
+    low, high = 0, exchange.common
+    while low < high:  # all below low agree; something at or above high differs, or is not there
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if exchange.agree(middle) else (low, middle)
+    if low < exchange.common:
+        a, b = exchange.pair(low)
+        return low, a.end == b.end
+    for index in range(exchange.common):  # what a grammar allowed is no part of the chain
+        a, b = exchange.pair(index)
+        if a.grammar != b.grammar:
+            return index, True
+    return exchange.common - 1, False
+
+
+def _agreed_rows(a: _Side, b: _Side, index: int) -> list[bytes] | None:
+    """The rows before the segment, packed, from whoever opens those that both committed to."""
+    for side in (a, b):
+        try:
+            chunks = side.party.states(side.receipt, [index])[:index]
+            if _hold(side, index, chunks):
+                return chunks
+        except VerityError:
+            continue
+    return None
+
+
+def _hold(side: _Side, index: int, chunks: Sequence[bytes]) -> bool:
+    assert side.segments is not None
+    root, size = side.segments.root, row_bytes(side.segments.root.encoding)
+    length = evaluated_length(len(side.claim.prompt_tokens), len(side.claim.tokens))
+    bounds = cut(root.size, length)[:index]
+    if len(chunks) < index:
+        return False
+    try:
+        rows = [unpack(chunk, size * (end - start)) for chunk, (start, end) in zip(chunks, bounds, strict=True)]
+    except FormatError:
+        return False
+    return chain(root.encoding, root.size, length, rows) == side.segments.states[:index]
+
+
+def _replayed(side: _Side, index: int, chunks: list[bytes], replayer: Replayer) -> Ruling:
+    segments = side.segments
+    assert segments is not None
+    spot = SpotClaim(
+        claim=side.claim, root=segments.root, states=segments.states, grammar=segments.grammar,
+        picked=[index], chunks=chunks,
+    )  # fmt: skip
+    return _ruling(lambda: judge("replayed", spot, replayer(spot)))
+
+
+def _whole(side: _Side | Ruling, replayer: Replayer) -> Ruling:
+    if isinstance(side, Ruling):
+        return side
+    claim = side.claim
+    return _ruling(lambda: judge("replayed", claim, replayer(claim)))
+
+
+def _ruling(made: Callable[[], Check]) -> Ruling:
+    findings: dict[str, Finding] = {"passed": "holds", "failed": "false", "not made": "undecided"}
+    try:
+        check = made()
+    except CannotReplay as reason:
+        return Ruling("undecided", f"{reason}; {reason.hint}" if reason.hint else str(reason))
+    except FormatError as error:
+        return Ruling("false", f"The receipt says what no device could do: {error}.")
+    except VerityError as error:
+        return Ruling("undecided", f"{error}; {error.hint}" if error.hint else str(error))
+    return Ruling(findings[check.status], check.sentence, check.evidence)
