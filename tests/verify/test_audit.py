@@ -225,6 +225,16 @@ def test_a_lie_among_honest_ones_is_the_only_one_refused(kitchen: Node, processe
     assert len(processes) == 1
 
 
+def test_segments_of_several(kitchen: Node, processes: list[Any]) -> None:
+    given = [ask(kitchen, "a"), ask(kitchen, "b")]
+    options: dict[str, Any] = {"home": kitchen.home, "model": digest(kitchen), "threads": 1, "spot": 1}
+    found = verity.verify_many(given, states=kitchen.states, replay=True, **options)
+    assert statuses(found) == ["passed"] * 2
+    assert [each.check("spot-checked").status for each in found if isinstance(each, verity.Report)] == ["passed"] * 2
+    assert len(processes) == 1
+    assert all(isinstance(each, UsageError) for each in verity.verify_many(given, **options))  # where are the states?
+
+
 def test_what_nobody_consented_to_is_not_run(kitchen: Node, tmp_path: Path, processes: list[Any]) -> None:
     bundles = [ask(kitchen, "a"), ask(kitchen, "b")]
     with _device(tmp_path / "stranger") as stranger:
