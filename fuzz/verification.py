@@ -6,6 +6,7 @@ import contextlib
 import functools
 import io
 import json
+from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
 import msgspec
@@ -16,10 +17,10 @@ from fuzz.target import Target, dump, vectors
 from verity.cli.show import _show_bundle
 from verity.errors import FormatError, SignatureError, VerityError
 from verity.statements.bundle import Bundle, decode_bundle
-from verity.statements.receipt import EMBEDDING, statement_digest
+from verity.statements.receipt import EMBEDDING, SCORING, statement_digest
 from verity.statements.request import IntentName, Issued, read_request
 from verity.statements.strict import parse_json
-from verity.verify import embedding
+from verity.verify import embedding, scoring
 from verity.verify.claims import Fields, Withheld
 from verity.verify.kinds import AnyClaim
 from verity.verify.policy import Policy
@@ -160,8 +161,9 @@ def _claimed(data: bytes) -> None:
     opened = {**made_up["intent"], **made_up["result"]}
     fields = Fields({name: value for name, value in opened.items() if name not in withheld}, withheld)
     tokens = [token[0] for token in made_up["tokens"]]
-    embeds = made_up["kind"] == EMBEDDING
-    claim: AnyClaim = embedding.claim(fields) if embeds else fields.claim(tokens, [b"a"] * len(tokens))
+    others: dict[str, Callable[[Fields], AnyClaim]] = {EMBEDDING: embedding.claim, SCORING: scoring.claim}
+    other = others.get(made_up["kind"])
+    claim = other(fields) if other else fields.claim(tokens, [b"a"] * len(tokens))
     assert msgspec.json.decode(msgspec.json.encode(claim), type=AnyClaim) == claim
 
 
@@ -195,7 +197,7 @@ def _plans() -> list[bytes]:
         late["result"][name] = late["intent"].pop(name)
     cut = json.loads(dump(plain)) | {"tokens": []}
     cut["result"] |= {"output/text": "", "output/finish": "aborted"}
-    return [*map(dump, (plain, answer, late, cut, device.embedding_plan()))]
+    return [*map(dump, (plain, answer, late, cut, device.embedding_plan(), device.scoring_plan()))]
 
 
 TARGETS = [

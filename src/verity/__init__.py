@@ -25,6 +25,7 @@ from verity.errors import AnswerError, TypedOutputError, VerityError
 
 if TYPE_CHECKING:
     from verity.answer import Answer, Stream, TypedAnswer
+    from verity.auditing import verify_many
     from verity.conversation import Conversation
     from verity.embedder import Embedded
     from verity.engines.scripted import ScriptedEngine
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from verity.inference import Inferred, Session
     from verity.node import Node
     from verity.sampling.parameters import SamplingParameters
+    from verity.scorer import Scored
     from verity.statements.bundle import Bundle
     from verity.statements.receipt import Message
     from verity.statements.request import Issued
@@ -54,12 +56,14 @@ _PLACES = {
     "Policy": "verity.verify.policy",
     "Report": "verity.verify.report",
     "SamplingParameters": "verity.sampling.parameters",
+    "Scored": "verity.scorer",
     "read_request": "verity.store.bundles",
     "Selection": "verity.exporter",
     "Session": "verity.inference",
     "ScriptedEngine": "verity.engines.scripted",
     "Stream": "verity.answer",
     "TypedAnswer": "verity.answer",
+    "verify_many": "verity.auditing",
 }
 
 __all__ = [
@@ -76,6 +80,7 @@ __all__ = [
     "Policy",
     "Report",
     "SamplingParameters",
+    "Scored",
     "ScriptedEngine",
     "Selection",
     "Session",
@@ -87,6 +92,7 @@ __all__ = [
     "open",
     "read_request",
     "verify",
+    "verify_many",
 ]
 
 

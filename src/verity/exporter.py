@@ -41,8 +41,12 @@ from verity.store.database import Database
 from verity.store.receipts import Kept, Private, Receipts
 from verity.store.steps import Steps
 
-_OUTPUT = frozenset({"output/embeddings", "output/finish", "output/text", STEP_FIELD, TOKEN_FIELD})
+_OUTPUT = frozenset({
+    "output/candidates", "output/embeddings", "output/finish", "output/logits", "output/logprobs", "output/text",
+    STEP_FIELD, TOKEN_FIELD,
+})  # fmt: skip
 _TELLS_THE_PROMPT = ("prompt_tokens",)
+_OF_SCORES = frozenset({"output/candidates", "output/logits", "output/logprobs"})
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
@@ -230,6 +234,8 @@ def warnings(bundle: Bundle) -> list[str]:
         found.append(
             "the vector of a text that you withhold tells much of it, and a guess of the text can be confirmed"
         )
+    if opened & _OF_SCORES:
+        found.append("with the scores of a text that you withhold, a guess of the text can be confirmed")
     if opened & SEED_FIELDS and (bundle.disclosure.tokens or "output/text" in opened):
         found.append("with the nonce or seed and the output, a guess of what you withhold can be confirmed by replay")
     return found

@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from verity.endings import inference_ending
 from verity.engines.network import Array
 from verity.engines.numerics import Numerics
 from verity.errors import UsageError
 from verity.exporter import Exporter, Selection
 from verity.loader import LoadedNetwork
-from verity.recorder import Recorder, inference_ending
+from verity.recorder import Recorder
 from verity.statements.bundle import Bundle
 from verity.statements.receipt import INFERENCE, input_field
 from verity.statements.steps import MAX_STEP_BYTES, MAX_STEPS, encode_note, join_step, tensor_head

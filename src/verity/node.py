@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from verity import embedder, promises
+from verity import embedder, promises, scorer
 from verity.answer import Answer, Stream, TypedAnswer, complete
 from verity.backup import Notes, back_up
 from verity.conversation import Conversation
@@ -41,9 +41,11 @@ from verity.loader import Loaded, LoadedNetwork, Loader, Wanted
 from verity.log.device_log import DeviceLog
 from verity.log.rows import latest_epoch
 from verity.opener import StateOpener
+from verity.recorded import check_shown
 from verity.recorder import Begun, Recorder, inspect
 from verity.referee import Referee
 from verity.request import Request, asked_by, check_asked, intent_fields, make_request
+from verity.scorer import Scored, Scorer
 from verity.statements.bundle import SignedIntent
 from verity.statements.receipt import Message, PreviousTurn
 from verity.statements.request import Issued
@@ -79,6 +81,7 @@ class Node:
         self.recorder = Recorder(self._database, self.log, self.key)
         self.exporter = Exporter(self._database, self.key, self.log, self.log_of)
         self._embedder = Embedder(self.recorder, self.exporter)
+        self._scorer = Scorer(self.recorder, self.exporter)
         self.states = StateOpener(self.exporter.receipts, self.recorder.states, self.load)
         self.referee = Referee(self.recorder, self.exporter)
         self.issuer = Issuer(self._database, self.key, self.blobs)
@@ -198,7 +201,7 @@ class Node:
         begin: Callable[[dict[str, Any]], Begun] | None = None,
     ) -> Stream:
         fields = intent_fields(request, loaded.engine, loaded.model, loaded.numerics)
-        promises.check_shown(show, fields)
+        check_shown(show, fields)
         envelope = request.issued.envelope if request.issued else None
 
         def run(stream: Stream) -> Generator[str, None, None]:
@@ -225,7 +228,7 @@ class Node:
         self._cut_off()
         return self._loader.load(model, context_size, adapters)
 
-    # --- embed --------------------------------------------------------------------------------------------------------
+    # --- embed and score ----------------------------------------------------------------------------------------------
 
     def embed(
         self,
@@ -271,6 +274,33 @@ class Node:
     def infer(self, model: str, inputs: Mapping[str, Array], *, show: Sequence[str] = ()) -> Inferred:
         """One step of a network, with a receipt of its own. Raises as ``session`` and ``Session.run`` do."""
         return infer(self.session(model, show=show), inputs)
+
+    def score(
+        self,
+        text: str | Sequence[Message],
+        continuation: str | None = None,
+        *,
+        top: int = 5,
+        raw: bool | None = None,
+        system: str | None = None,
+        model: str = catalogue.DEFAULT,
+        adapters: Sequence[Wanted] = (),
+        show: Sequence[str] = (),
+    ) -> Scored:
+        """How likely the model finds a text, token by token, and the ``top`` likeliest tokens after it; with a receipt.
+        An answer that nobody read to its end is cut off.
+
+        continuation  a given answer: what comes after ``text``, and is scored
+        raw           whether ``text`` is scored as it is, or put into the chat template; a string is, unless there is a
+                      ``system`` message
+
+        The other options are those of ``stream`` and ``embed``. Raises UsageError, ContextOverflow (a text is never
+        cut), ModelNotFound, AdapterNotFound, StoreError, EngineError.
+        """
+        loaded = self.load(model, adapters=adapters)
+        as_it_is = (isinstance(text, str) and system is None) if raw is None else raw
+        asked = check_asked(text, system=system, sampling={}, raw=as_it_is, adapters=loaded.adapters)
+        return self._scorer.run(loaded, scorer.make_request(loaded.engine, asked, continuation, top), show)
 
     # --- requests of others -------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from verity.elements import segmented, token_tree
+from verity.endings import embedding_ending, inference_ending, scoring_ending
 from verity.errors import StoreError, UsageError
 from verity.identity.device_key import DeviceKey
 from verity.log.device_log import DeviceLog, Draft
@@ -31,11 +32,13 @@ from verity.statements.commitments import (
 )
 from verity.statements.dsse import Envelope, seal
 from verity.statements.receipt import (
+    EMBEDDING,
     GENERATION,
     INFERENCE,
     INTENT,
     MAX_STATEMENT_BYTES,
     RESULT,
+    SCORING,
     Place,
     Predicate,
     Statement,
@@ -45,7 +48,6 @@ from verity.statements.receipt import (
 )
 from verity.statements.request import IntentName
 from verity.statements.segments import Evaluated, pack
-from verity.statements.steps import STEP_FIELD
 from verity.statements.strict import load
 from verity.steps import recovered
 from verity.store.answering import Answering, Hold
@@ -187,11 +189,9 @@ class Recorder:
 
     def _lost(self, begun: Begun) -> dict[str, Any]:
         """The result's fields where a process died."""
-        if begun.kind == GENERATION:
-            return ending("aborted")
         if begun.kind == INFERENCE:
             return inference_ending("aborted", recovered(self.steps, begun.id, begun.secret))
-        return embedding_ending("aborted", [])
+        return _LOST[begun.kind]()
 
     def forget(self, receipt_ids: list[str]) -> int:
         """Destroy secrets and values of these receipts for ever; returns how many had any.
@@ -289,14 +289,12 @@ def ending(finish: str, text: str = "", calls: Iterable[ToolCall] = ()) -> dict[
     }
 
 
-def embedding_ending(finish: str, vectors: list[str]) -> dict[str, Any]:
-    """The fields of an embedding's result (spec/embedding.md): the vectors made, in base64."""
-    return {"output/embeddings": vectors, "output/finish": finish, "time/finished": now()}
-
-
-def inference_ending(finish: str, steps: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of an inference's result (spec/inference.md); ``steps`` is the field of that name."""
-    return {"output/finish": finish, STEP_FIELD: dict(steps), "time/finished": now()}
+_LOST = {
+    GENERATION: lambda: ending("aborted"),
+    EMBEDDING: lambda: embedding_ending("aborted", []),
+    SCORING: lambda: scoring_ending("aborted"),
+}
+"""What is said, by kind, of a receipt whose process died."""
 
 
 def read_entry(stored: Stored) -> tuple[Envelope, Statement]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from forger import forge
+from forger import forge, forge_scoring
 from gguf import gguf, tiny
 from in_process import REPLY, in_process
 from lora import SMOLLM2, TINY, lora, lora_metadata, lora_tensors
@@ -270,3 +270,14 @@ def test_a_request_of_somebody_else_names_no_adapters(fake: Node) -> None:
         fake.ask(request=issued, adapters=["calm"])
     fake.load(adapters=["calm"])
     assert field(fake.ask(request=issued), "adapters") == []
+
+
+def test_adapters_change_scores_and_are_named(node: Node) -> None:
+    plain, changed = (node.score("ab", "cd", model="tiny", adapters=adapters) for adapters in ((), ("calm",)))
+    assert plain.logprobs != changed.logprobs
+    report = verify(node, changed.bundle)
+    assert status(report, "replayed-exact") == "passed", str(report)
+    assert "changed by adapters" in report.check("replayed-exact").sentence
+    lie = {"adapters": [], "numerics": msgspec.to_builtins(plain.numerics)}
+    hidden = forge_scoring(node, "ab", "cd", model="tiny", adapters=["calm"], intent=lambda f: f.update(lie))
+    assert status(verify(node, hidden), "replayed-exact") == "failed"

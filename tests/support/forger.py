@@ -7,18 +7,20 @@ from typing import Any
 
 import msgspec
 
-from verity import embedder, inference
+from verity import embedder, inference, scorer
+from verity.endings import embedding_ending, inference_ending, scoring_ending
 from verity.engines.network import Array, to_tensor
 from verity.engines.output import Output
 from verity.engines.pooling import embed, encode_vector
+from verity.engines.scores import score
 from verity.exporter import Selection
 from verity.loader import Wanted
 from verity.node import Node
-from verity.recorder import Begun, embedding_ending, ending, inference_ending
+from verity.recorder import Begun, ending
 from verity.request import Request, asked_by, check_asked, intent_fields, make_request
 from verity.sampling.sampler import Sampler
 from verity.statements.bundle import Bundle, Disclosure
-from verity.statements.receipt import EMBEDDING, INFERENCE
+from verity.statements.receipt import EMBEDDING, INFERENCE, SCORING
 from verity.statements.request import Issued
 from verity.statements.segments import NO_GRAMMAR, SEGMENT_TOKENS, Evaluated, cut, evaluated_length
 from verity.statements.steps import Step, Tensor, encode_note, join_step, tensor_head
@@ -163,3 +165,30 @@ def forge_inference(
 
 def _parts(tensors: Sequence[Tensor]) -> list[tuple[bytes, bytes]]:
     return [(tensor_head(t.name, t.dtype, t.shape), t.data) for t in tensors]
+
+
+def forge_scoring(
+    node: Node,
+    text: str,
+    continuation: str | None = None,
+    *,
+    top: int = 3,
+    raw: bool = True,
+    model: str = catalogue.DEFAULT,
+    intent: Edit = lambda fields: None,
+    result: Edit = lambda fields: None,
+    adapters: Sequence[Wanted] = (),
+) -> Bundle:
+    """Score honestly, then sign and log what the edits make of it."""
+    loaded = node.load(model, adapters=adapters)
+    asked = check_asked(text, sampling={}, raw=raw, adapters=loaded.adapters)
+    request = scorer.make_request(loaded.engine, asked, continuation, top)
+    loaded.engine.reset()
+    tokens = request.prompt_tokens
+    said = scoring_ending("end", score(loaded.engine.advance_all(tokens), tokens, top, loaded.engine.piece))
+    fields = scorer.intent_fields(request, loaded)
+    intent(fields)
+    result(said)
+    begun = node.recorder.begin(fields, kind=SCORING)
+    node.recorder.finish(begun, said, [])
+    return node.exporter.bundle(begun.id)

@@ -165,7 +165,7 @@ def test_a_child_that_was_taken_over(
         started.append(start(command, **options))
         return started[0]
 
-    monkeypatch.setattr("verity.replayer.subprocess.Popen", instead)
+    monkeypatch.setattr("verity.replay_process.subprocess.Popen", instead)
     seen: list[str] = []
     told = refusal(scripted, garbage, limit_s=2.0, progress=lambda *step: seen.append(step[2]))
     assert why in told

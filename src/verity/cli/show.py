@@ -167,6 +167,8 @@ def _short(value: Any) -> str:
 def _said(field: str, value: Any) -> str:
     if field == "output/embeddings" and isinstance(value, list):
         return f"{len(value)} vector{'s' * (len(value) != 1)}, base64 of float32"
+    if field == "output/logprobs" and isinstance(value, list):
+        return f"{len(value)} log-probabilities"
     return _short(value)
 
 

@@ -25,7 +25,9 @@ MAX_STATEMENT_BYTES = 1 << 20
 GENERATION = "generation"
 EMBEDDING = "embedding"
 INFERENCE = "inference"
-"""Kinds of receipt: an answer, vectors for texts (spec/embedding.md), and steps of a network (spec/inference.md)."""
+SCORING = "scoring"
+"""Kinds of receipt: an answer, vectors for texts (spec/embedding.md), steps of a network (spec/inference.md), and how
+likely a text is (spec/scoring.md)."""
 
 INPUT_PREFIX = "inputs/"
 """Fields ``inputs/0000``, ``inputs/0001`` …: the typed inputs in order; text has ``type``, ``role`` and ``content``,
@@ -54,6 +56,13 @@ INFERENCE_INTENT_FIELDS = frozenset({
     "time/started",
 })  # fmt: skip
 INFERENCE_RESULT_FIELDS = frozenset({"output/finish", "output/steps", "time/finished"})
+SCORING_INTENT_FIELDS = frozenset({
+    "adapters", "batch", "context", "continuation", "engine", "model", "numerics", "previous_turn", "prompt_tokens",
+    "request", "retention", "template", "time/started", "tokenizer", "top",
+})  # fmt: skip
+SCORING_RESULT_FIELDS = frozenset({
+    "output/candidates", "output/finish", "output/logits", "output/logprobs", "time/finished",
+})  # fmt: skip
 
 
 class Table(NamedTuple):
@@ -72,6 +81,7 @@ TABLES = {
     GENERATION: Table(INTENT_FIELDS, RESULT_FIELDS, SEED_FIELDS),
     EMBEDDING: Table(EMBEDDING_INTENT_FIELDS, EMBEDDING_RESULT_FIELDS, frozenset()),
     INFERENCE: Table(INFERENCE_INTENT_FIELDS, INFERENCE_RESULT_FIELDS, frozenset()),
+    SCORING: Table(SCORING_INTENT_FIELDS, SCORING_RESULT_FIELDS, frozenset()),
 }
 KINDS = tuple(TABLES)
 
@@ -99,6 +109,13 @@ class PreviousTurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     id: str
     result: str
+
+
+class Continuation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Field ``continuation`` of a scoring: the given answer after the prompt, and the first token that it decides."""
+
+    start: int
+    text: str
 
 
 class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

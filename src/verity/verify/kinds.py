@@ -7,16 +7,17 @@ from typing import Any, NamedTuple
 
 from verity.engines.engine import Engine
 from verity.engines.network import Network
-from verity.statements.receipt import EMBEDDING, GENERATION, INFERENCE
-from verity.verify import content, embedding, inference
+from verity.statements.receipt import EMBEDDING, GENERATION, INFERENCE, SCORING
+from verity.verify import content, embedding, inference, scoring
 from verity.verify.content import Opened
 from verity.verify.embedding import EmbeddingClaim
 from verity.verify.inference import InferenceClaim
 from verity.verify.replay import Claim, Outcome, replay
 from verity.verify.report import Check
+from verity.verify.scoring import ScoringClaim
 from verity.verify.segments import SpotClaim, replay_segments
 
-AnyClaim = Claim | EmbeddingClaim | SpotClaim | InferenceClaim
+AnyClaim = Claim | EmbeddingClaim | InferenceClaim | ScoringClaim | SpotClaim
 """What a replayer may be handed: each is told by its tag."""
 
 Progress = Callable[[int, int], None]
@@ -47,6 +48,11 @@ KINDS = {
         lambda opened: inference.claim(opened.fields, opened.steps),
         "a network's outputs are not drawn at random: there is no nonce, and nobody could choose one",
     ),
+    SCORING: Kind(
+        lambda opened: scoring.output(opened.fields),
+        lambda opened: scoring.claim(opened.fields),
+        "scores are not drawn at random: there is no nonce, and nobody could choose one",
+    ),
 }
 OF_CHANCE = ("intent-first", "nonce", "seed-origin")
 """Checks that say nothing where nothing is drawn."""
@@ -54,6 +60,7 @@ OF_CHANCE = ("intent-first", "nonce", "seed-origin")
 _REPLAYS: dict[type, Callable[[Any, Any, Progress | None], Outcome]] = {
     Claim: replay,
     EmbeddingClaim: embedding.replay,
+    ScoringClaim: scoring.replay,
     SpotClaim: replay_segments,
     InferenceClaim: inference.replay,
 }
