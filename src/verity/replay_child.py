@@ -25,13 +25,15 @@ from verity.statements.adapters import AdapterUse
 from verity.statements.strict import canonical
 from verity.verify.audit import Auditor
 from verity.verify.kinds import AnyClaim, replay_claim
-from verity.verify.replay import CannotReplay, Replayed
+from verity.verify.margins import measure as measure_margins
+from verity.verify.replay import CannotReplay, Claim, Replayed
 
 STEPS = ("measuring numerics", "replaying")
 MAX_SAID = 1000
 LENGTH_BYTES = 8
 """Before each message to the process stands its length, big-endian."""
 _MEASURING, _REPLAYING = range(2)
+_ROUNDING = ("flash_attention", "kv_cache")
 _SYSTEM = ("/usr", "/lib", "/lib64", "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system")
 _READABLE = (sys.prefix, sys.base_prefix, *_SYSTEM)
 
@@ -78,10 +80,16 @@ def replay_apart(auditor: Auditor, claim: AnyClaim, known: dict[str, Numerics], 
     measured = "" if numerics else setting
     if numerics is None:
         numerics = known[setting] = measure(engine, lambda done, total: tell(done, total, _MEASURING))
-    outcome = None
-    if numerics.exact and claim.numerics == numerics:
-        outcome = auditor.replay(claim, lambda done, total: tell(done, total, _REPLAYING))
-    return measured, Replayed(numerics=numerics, engine=engine.description, outcome=outcome)
+
+    def replaying(done: int, total: int) -> None:
+        tell(done, total, _REPLAYING)
+
+    outcome = margins = None
+    if numerics.exact and claim.numerics == numerics and engine.context == claim.context:
+        outcome = auditor.replay(claim, replaying)
+    elif isinstance(claim, Claim):
+        margins = measure_margins(engine, claim, replaying)
+    return measured, Replayed(numerics=numerics, engine=engine.description, outcome=outcome, measured=margins)
 
 
 def main() -> None:
@@ -173,7 +181,8 @@ def _engine(setup: Setup) -> Engine:
         threads=setup.threads,
         micro_batch=setup.micro_batch,
     )
-    _require_context(engine.context, setup)
+    if canonical(_without_numerics(engine.context)) != canonical(_without_numerics(setup.context)):
+        raise _other_options(setup)
     used = zip(setup.adapters, setup.adapter_paths, strict=True)
     engine.use_adapters([AdapterFile(adapter.blake3, Path(path), adapter.scale) for adapter, path in used])
     return engine
@@ -186,7 +195,8 @@ def _network(setup: Setup) -> _Replay:
         return OnnxNetwork(Path(setup.path))
 
     network = build()
-    _require_context(network.context, setup)
+    if canonical(network.context) != canonical(setup.context):
+        raise _other_options(setup)
 
     def replay(claim: AnyClaim, tell: _Tell) -> tuple[str, Replayed]:
         setting = setting_of_network(network)
@@ -202,10 +212,15 @@ def _network(setup: Setup) -> _Replay:
     return replay
 
 
-def _require_context(context: dict[str, Any], setup: Setup) -> None:
-    if canonical(context) != canonical(setup.context):
-        named = str(setup.context)[:MAX_SAID]
-        raise FormatError(f"the receipt names context options that this engine does not have: {named}")
+def _other_options(setup: Setup) -> FormatError:
+    return FormatError(
+        f"the receipt names context options that this engine does not have: {str(setup.context)[:MAX_SAID]}"
+    )
+
+
+def _without_numerics(context: dict[str, Any]) -> dict[str, Any]:
+    """Options of a context but for those that change only the rounding: with other ones, a replay is statistical."""
+    return {name: value for name, value in context.items() if name not in _ROUNDING}
 
 
 if __name__ == "__main__":
