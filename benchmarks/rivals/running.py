@@ -1,0 +1,104 @@
+"""Have workers do what is missing: outputs written here, seen by a verifier with another build, and replayed exactly."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from builds import variant
+from quantise import default_model, quantised
+from rivals import lies, toploc_check
+from rivals.worker import Task
+
+ROOT = Path(__file__).parents[2]
+CACHE = ROOT / ".verity" / "head-to-head"
+GROUPS = (*lies.HONEST, *lies.LIES)
+OTHER_BUILD = "native"
+"""The verifier's build (benchmarks/builds.py) where numerics differ; every output is written with the installed one."""
+
+Progress = Callable[[int, int | None, str], None]
+
+
+class Run(NamedTuple):
+    """Where the files of one run are."""
+
+    folder: Path
+    weights: dict[str, Path]
+
+    def written(self, group: str) -> Path:
+        way = lies.way_of(group)
+        return self.folder / f"{group if way else 'honest'}.written.jsonl"
+
+    def seen(self, group: str) -> Path:
+        return self.folder / f"{group}.seen.jsonl"
+
+    def replayed(self, group: str) -> Path:
+        return self.folder / f"{group}.replayed.jsonl"
+
+
+def prepare(build: str, progress: Progress) -> Run:
+    """The folder of a run with this verifier's build: another for other settings, models or libraries."""
+    weights = quantised(default_model(), progress=lambda done, total: progress(done, total, "quantising"))
+    settings = (lies.SYSTEM, lies._SUBJECTS, lies._FORMS, lies.TOKENS, lies.ADAPTER_STRENGTH, lies.LIES)
+    made_from = (settings, build, toploc_check.installed(), str(weights["Q8_0"].parent.name))
+    folder = CACHE / hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    adapter = folder / "adapter.gguf"
+    if not adapter.exists():
+        adapter.write_bytes(_adapter())
+    return Run(folder, weights)
+
+
+def _adapter() -> bytes:
+    """A random LoRA adapter on every layer, by the tests' own maker."""
+    sys.path.append(str(ROOT / "tests" / "support"))
+    from lora import lora
+
+    return lora(strength=lies.ADAPTER_STRENGTH, layers=30)
+
+
+def complete(run: Run, count: int, build: str, progress: Progress) -> None:
+    """Make all lines of ``count`` outputs in each group that are missing. Raises RuntimeError when a worker fails."""
+    other = variant(build)
+    for group in GROUPS:
+        way = lies.way_of(group)
+        if way is not None:
+            _work(run, "write", group, way.weights, count, None, progress)
+        _work(run, "see", group, lies.CLAIMED.weights, count, other, progress)
+        if group != "calibration":
+            _work(run, "replay", group, lies.CLAIMED.weights, count, None, progress)
+
+
+def _work(
+    run: Run,
+    kind: Literal["write", "see", "replay"],
+    group: str,
+    weights: str,
+    count: int,
+    build: Path | None,
+    progress: Progress,
+) -> None:
+    into = {"write": run.written, "see": run.seen, "replay": run.replayed}[kind](group)
+    paths = (str(run.weights[weights]), str(run.folder / "adapter.gguf"), str(run.written(group)), str(into))
+    task = msgspec.json.encode(Task(kind, group, *paths, count))
+    env = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
+    if build is not None:
+        env["LLAMA_CPP_LIB_PATH"] = str(build)
+    with subprocess.Popen(
+        [sys.executable, "-m", "rivals.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env
+    ) as worker:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        worker.stdin.write(task)
+        worker.stdin.close()
+        for line in worker.stdout:
+            progress(int(line), count, f"{group}: {kind}")
+    if worker.returncode != 0:
+        raise RuntimeError(f"the worker that should {kind} {group!r} failed; what is done is kept")
