@@ -28,10 +28,12 @@ class Output(Line, frozen=True):
 
 
 class Seen(Line, frozen=True):
-    """What a verifier with other numerics sees: ``margins`` (scores, null where filtered out), one for each token, and
-    for each CHUNK TOPLOC's three errors: exponents that differ (of 128), mean and median difference of mantissas."""
+    """What a verifier with other numerics sees. For each token: by how much its score ``missed`` the best (null where
+    it was filtered out), and its signed ``margins`` in logits (spec/statistics.md). For each CHUNK TOPLOC's three
+    ``errors``: exponents that differ (of 128), mean and median difference of the mantissas."""
 
-    margins: list[float | None]
+    missed: list[float | None]
+    margins: list[float]
     errors: list[tuple[float, float, float]]
 
 

@@ -1,4 +1,4 @@
-"""Have workers do what is missing: outputs written here, seen by a verifier with another build, and replayed exactly."""
+"""Have workers do what is missing: write outputs here, see them with another build, replay them exactly."""
 
 from __future__ import annotations
 
@@ -46,7 +46,14 @@ class Run(NamedTuple):
 def prepare(build: str, progress: Progress) -> Run:
     """The folder of a run with this verifier's build: another for other settings, models or libraries."""
     weights = quantised(default_model(), progress=lambda done, total: progress(done, total, "quantising"))
-    settings = (lies.SYSTEM, lies._SUBJECTS, lies._FORMS, lies.TOKENS, lies.ADAPTER_STRENGTH, lies.LIES)
+    settings = (
+        lies.SYSTEM,
+        lies._SUBJECTS,
+        lies._FORMS,
+        lies.TOKENS,
+        lies.ADAPTER_STRENGTH,
+        {name: lie.way for name, lie in lies.LIES.items()},
+    )
     made_from = (settings, build, toploc_check.installed(), str(weights["Q8_0"].parent.name))
     folder = CACHE / hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,14 +73,15 @@ def _adapter() -> bytes:
 
 def complete(run: Run, count: int, build: str, progress: Progress) -> None:
     """Make all lines of ``count`` outputs in each group that are missing. Raises RuntimeError when a worker fails."""
-    other = variant(build)
     for group in GROUPS:
         way = lies.way_of(group)
         if way is not None:
             _work(run, "write", group, way.weights, count, None, progress)
-        _work(run, "see", group, lies.CLAIMED.weights, count, other, progress)
         if group != "calibration":
             _work(run, "replay", group, lies.CLAIMED.weights, count, None, progress)
+    other = variant(build)
+    for group in GROUPS:
+        _work(run, "see", group, lies.CLAIMED.weights, count, other, progress)
 
 
 def _work(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 from rivals import lies, toploc_check
 from rivals.lies import CLAIMED, HONEST, TOKENS
 from rivals.outputs import Output, Replay, Seen
 from rivals.watched import WatchedEngine
+from verity.engines.llama import LlamaEngine
 from verity.engines.numerics import Numerics
-from verity.sampling.sampler import Sampler
+from verity.sampling.margins import MarginSampler
+from verity.sampling.sampler import Logits, Sampler
+from verity.verify.margins import DECIMALS
 from verity.verify.replay import Claim, ModelName, Template, replay
 
 _UNKNOWN = "0" * 64
@@ -18,13 +22,24 @@ _UNKNOWN = "0" * 64
 def see(engine: WatchedEngine, group: str, output: Output) -> Seen:
     """The margins of an output's tokens, and TOPLOC's errors against the proofs that came with it."""
     claim = claim_of(engine, group, output)
-    engine.reset()
+    signed = MarginSampler(claim.parameters, bytes.fromhex(claim.seed), claim.prompt_tokens)
     engine.states.clear()
+    missed, margins = [], []
+    for token, logits, by in judged(engine, claim):
+        missed.append(None if math.isinf(by) else by)
+        margins.append(round(signed.margin(logits, token), DECIMALS))
+        signed.push(token)
+    errors = toploc_check.check(engine.states, output.proofs) if output.proofs else []
+    return Seen(output.number, missed, margins, errors)
+
+
+def judged(engine: LlamaEngine, claim: Claim) -> Iterator[tuple[int, Logits, float]]:
+    """Each token with its logits under the claimed model, and by how much its score misses the best."""
+    engine.reset()
     sampler = Sampler(claim.parameters, bytes.fromhex(claim.seed), claim.prompt_tokens)
     rows = engine.advance_all([*claim.prompt_tokens, *claim.tokens[:-1]], skip=len(claim.prompt_tokens) - 1)
-    margins = [sampler.judge(logits, token).margin for token, logits in zip(claim.tokens, rows, strict=True)]
-    errors = toploc_check.check(engine.states, output.proofs) if output.proofs else []
-    return Seen(output.number, [None if math.isinf(margin) else margin for margin in margins], errors)
+    for token, logits in zip(claim.tokens, rows, strict=True):
+        yield token, logits, sampler.judge(logits, token).margin
 
 
 def replayed(engine: WatchedEngine, group: str, output: Output) -> Replay:
@@ -38,7 +53,7 @@ def replayed(engine: WatchedEngine, group: str, output: Output) -> Replay:
     return Replay(output.number, None, errors)
 
 
-def claim_of(engine: WatchedEngine, group: str, output: Output) -> Claim:
+def claim_of(engine: LlamaEngine, group: str, output: Output) -> Claim:
     """What the device claims of this output, whatever it did."""
     asked = lies.messages(output.number, CLAIMED.system)
     tokens = list(output.tokens)

@@ -13,7 +13,6 @@ from rivals.outputs import Output
 from rivals.watched import WatchedEngine
 from verity.engines.engine import Logits, Part
 from verity.engines.pooling import Hidden
-from verity.sampling.sampler import Sampler
 
 
 def write(engine: WatchedEngine, way: Way, group: str, numbers: Sequence[int]) -> Iterator[Output]:
