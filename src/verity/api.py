@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # imported in the functions instead: `import verity` stays ch
     from verity.verify.kinds import AnyClaim
     from verity.verify.policy import Expected, Policy
     from verity.verify.report import Report
+    from verity.verify.spot import Spot, StateSource
     from verity.verify.verifier import Replayer
 
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -48,7 +49,9 @@ def verify(
     checkpoint: str | None = None,
     previous: Bundle | bytes | str | os.PathLike[str] | None = None,
     policy: Policy | str | os.PathLike[str] | None = None,
-    replay: bool = True,
+    spot: int | None = None,
+    states: str | os.PathLike[str] | StateSource | None = None,
+    replay: bool | None = None,
     replayer: Replayer | None = None,
     home: str | os.PathLike[str] | None = None,
     threads: int | None = None,
@@ -67,6 +70,9 @@ def verify(
     checkpoint  a checkpoint of the device's log that you kept from before
     previous    the bundle of the turn before, which you verify by itself: this one must go on from it
     policy      a Policy or the path of one. What it requires, and whatever you name here, must pass
+    spot        replay only so many segments, drawn now at random, instead of the whole (``replay`` true: beside it)
+    states      where the prover's states are for that: a file (default: the one beside the bundle's file), the address
+                of the device's server, or a function like ``Node.states``
     replay      run the model again (in a process of its own, at most ``limit_s`` seconds); the model must be in this
                 device's store, and be one that you or the policy name, the catalogue's, or one that this device ran
     replayer    makes the replay instead, for other engines
@@ -88,6 +94,8 @@ def verify(
     if nonce is not None:
         nonce = read_nonce(nonce.lower()).hex()
     _agree(issued, nonce)
+    challenge = _challenge(spot, states, source, also=bool(replay))
+    replay = replay if replay is not None else spot is None
     expected = Expected(
         device=key or _itself(home, rules, bundle),
         model=_digest_of(model, home) or (issued.request.model if issued else None),
@@ -99,14 +107,33 @@ def verify(
         issuer=_own_key(home) if issued is not None else None,
         checkpoint=checkpoint,
         previous=read_bundle(previous) if previous is not None else None,
+        spot=challenge,
     )
-    if not replay or replayer is not None:
-        return verify_bundle(bundle, rules, expected, replayer if replay else None)
+    if not (replay or spot) or replayer is not None:
+        return verify_bundle(bundle, rules, expected, replayer if replay or spot else None)
     with _store(home) as (blobs, numerics):
         from verity.replayer import ProcessReplayer
 
         apart = ProcessReplayer(blobs, numerics, threads=threads, limit_s=limit_s, progress=progress)
         return verify_bundle(bundle, rules, expected, _consenting(apart, blobs, numerics, rules, expected))
+
+
+def _challenge(
+    count: int | None, states: str | os.PathLike[str] | StateSource | None, source: Any, *, also: bool
+) -> Spot | None:
+    from verity.challenge import beside, source_of
+    from verity.errors import UsageError
+    from verity.verify.spot import Spot
+
+    if count is None:
+        if states is not None:
+            raise UsageError("states are for a spot check", "say how many segments to check: --spot K")
+        return None
+    if type(count) is not int or count < 1:
+        raise UsageError("a spot check is of one segment or more", "leave --spot out to replay the whole")
+    if states is None and not isinstance(source, str | os.PathLike):
+        raise UsageError("a spot check needs the prover's states", "name their file or the device's server: --states")
+    return Spot(count, source_of(beside(source) if states is None else states), also)
 
 
 def _own_key(home: str | os.PathLike[str] | None) -> str | None:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from verity.elements import token_tree
 from verity.errors import UsageError
 from verity.identity.device_key import DeviceKey
 from verity.log.checkpoint import open_checkpoint
 from verity.log.device_log import DeviceLog
-from verity.recorder import read_entry, token_tree
+from verity.recorder import read_entry
 from verity.statements.bundle import (
     Bundle,
     Consistency,
@@ -23,12 +24,14 @@ from verity.statements.bundle import (
     LogPart,
     LogProof,
     Receipt,
+    SegmentOpening,
     SignedIntent,
     TokenOpening,
 )
-from verity.statements.commitments import TOKEN_FIELD, Opening, derive_salt, open_all, withhold
+from verity.statements.commitments import SEGMENT_FIELD, TOKEN_FIELD, Opening, derive_salt, open_all, withhold
 from verity.statements.dsse import Envelope
 from verity.statements.receipt import INPUT_PREFIX, SEED_FIELDS, input_field
+from verity.statements.segments import NO_GRAMMAR
 from verity.statements.strict import encode_base64
 from verity.store.database import Database
 from verity.store.receipts import Kept, Private, Receipts
@@ -123,6 +126,7 @@ def _disclose(kept: Kept, secret: bytes, private: Private, selection: Selection)
         intent=lines(open_all(secret, private.intent)),
         result=lines(open_all(secret, private.result)),
         tokens=_tokens(receipt_id, secret, private, selection),
+        segments=_segments(secret, private) if selection.everything else [],
         request=private.request if private.request is not None and selection.everything else msgspec.UNSET,
     )
 
@@ -162,6 +166,17 @@ def _tokens(receipt_id: bytes, secret: bytes, private: Private, selection: Selec
             path=[h.hex() for h in tree.inclusion(index)] if tree is not None else msgspec.UNSET,
         )
         for index in range(start, stop)
+    ]
+
+
+def _segments(secret: bytes, private: Private) -> list[SegmentOpening]:
+    return [
+        SegmentOpening(
+            salt=encode_base64(derive_salt(secret, SEGMENT_FIELD, index)),
+            state=segment.state.hex(),
+            grammar=segment.grammar.hex() if segment.grammar != NO_GRAMMAR else "",
+        )
+        for index, segment in enumerate(private.segments)
     ]
 
 

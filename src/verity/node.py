@@ -14,6 +14,7 @@ issuer.issue("…") → promise(request) → issuer.reveal(request, intent) → 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ from verity.engines.grammar import Grammar
 from verity.engines.llama import DEFAULT_MICRO_BATCH
 from verity.engines.numerics import NumericsStore
 from verity.engines.output import Output
-from verity.errors import UsageError
+from verity.errors import UsageError, VerityError
 from verity.exporter import Exporter
 from verity.generation import Generation, finished, write
 from verity.identity.device_key import DeviceKey
@@ -37,6 +38,7 @@ from verity.issuer import Issuer
 from verity.loader import Loaded, Loader, Wanted
 from verity.log.device_log import DeviceLog
 from verity.log.rows import latest_epoch
+from verity.opener import StateOpener
 from verity.recorder import Begun, Recorder, inspect
 from verity.request import Request, asked_by, check_asked, intent_fields, make_request
 from verity.statements.bundle import SignedIntent
@@ -74,6 +76,7 @@ class Node:
         self.recorder = Recorder(self._database, self.log, self.key)
         self.exporter = Exporter(self._database, self.key, self.log_of)
         self._embedder = Embedder(self.recorder, self.exporter)
+        self.states = StateOpener(self.exporter.receipts, self.recorder.states, self.load)
         self.issuer = Issuer(self._database, self.key, self.blobs)
         options: dict[str, Any] = {"threads": threads, "micro_batch": micro_batch}
         self._loader = Loader(
@@ -278,12 +281,18 @@ class Node:
             cut_off_by = "cancelled"
             raise
         finally:
-            output = answer.output if answer else Output(request.max_tokens, ())
-            stream.answer = self._record(begun, request, output, output.finish or cut_off_by, loaded)
+            stream.answer = self._record(begun, request, answer, cut_off_by, loaded)
 
-    def _record(self, begun: Begun, request: Request, output: Output, finish: str, loaded: Loaded) -> Answer:
-        result = finished(request, output, finish)
-        self.recorder.finish(begun, result.fields, result.tokens)
+    def _record(
+        self, begun: Begun, request: Request, answer: Generation | None, cut_off_by: str, loaded: Loaded
+    ) -> Answer:
+        if answer is not None:
+            with contextlib.suppress(VerityError):  # without its states the answer is on record all the same
+                answer.close()
+        output = answer.output if answer is not None else Output(request.max_tokens, ())
+        finish = output.finish or cut_off_by
+        result = finished(request, answer, finish)
+        self.recorder.finish(begun, result.fields, result.tokens, result.evaluated)
         bundle = self.exporter.bundle(begun.id)
         engine = str(loaded.engine.description["name"])
         return Answer(output.text, output.tokens, finish, begun.id, bundle, loaded.numerics, engine, result.calls)

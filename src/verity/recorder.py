@@ -15,18 +15,17 @@ from typing import Any
 
 import msgspec
 
+from verity.elements import segmented, token_tree
 from verity.errors import StoreError, UsageError
 from verity.identity.device_key import DeviceKey
 from verity.log.device_log import DeviceLog, Draft
 from verity.log.rows import Stored
-from verity.log.tree import MemoryTree, hash_leaf
 from verity.statements.commitments import (
     ID_BYTES,
     SALT_BYTES,
     SECRET_BYTES,
+    SEGMENT_FIELD,
     TOKEN_FIELD,
-    commit_token,
-    derive_salt,
     digest_fields,
     open_all,
 )
@@ -44,11 +43,13 @@ from verity.statements.receipt import (
     statement_digest,
 )
 from verity.statements.request import IntentName
+from verity.statements.segments import Evaluated, pack
 from verity.statements.strict import load
 from verity.store.answering import Answering, Hold
 from verity.store.clock import now
 from verity.store.database import Database
-from verity.store.receipts import DONE, OPEN, PROMISED, Kept, Private, Receipts, Token
+from verity.store.receipts import DONE, OPEN, PROMISED, Kept, Private, Receipts, Segment, Token
+from verity.store.states import States
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -71,6 +72,7 @@ class Recorder:
         self._key = key
         self._receipts = Receipts(database)
         self._answering = Answering(database.path.parent)
+        self.states = States(database.path.parent)
 
     def begin(
         self,
@@ -127,16 +129,23 @@ class Recorder:
         shown = frozenset(opening.field for opening in statement.predicate.shown)
         return Begun(kept.id, secret, intent, msgspec.structs.replace(private, request=request), shown, hold)
 
-    def finish(self, begun: Begun, fields: Mapping[str, Any], tokens: list[Token]) -> None:
-        """Sign and log the result; a generation's with its ``tokens``. When this returns, it is durable.
+    def finish(
+        self, begun: Begun, fields: Mapping[str, Any], tokens: list[Token], evaluated: Evaluated | None = None
+    ) -> None:
+        """Sign and log the result; a generation's with its ``tokens``, and segments of what was ``evaluated`` for it.
+        When this returns, it is durable, but for the states: they can be computed again.
 
         Raises StoreError, LogError.
         """
-        result = dict(fields)
+        result, segments = dict(fields), list[Segment]()
         if begun.kind == GENERATION:
             root = token_tree(bytes.fromhex(begun.id), begun.secret, tokens).root
             result[TOKEN_FIELD] = {"count": len(tokens), "root": root.hex()}
-        private = msgspec.structs.replace(begun.private, result=result, tokens=tokens)
+        if evaluated is not None:
+            result[SEGMENT_FIELD], segments = segmented(
+                begun.intent, begun.secret, begun.private.intent["prompt_tokens"], tokens, evaluated
+            )
+        private = msgspec.structs.replace(begun.private, result=result, tokens=tokens, segments=segments)
         predicate = {"id": begun.id, "kind": begun.kind, "intent": begun.intent.sha256}
 
         def keep(connection: sqlite3.Connection, index: int) -> None:
@@ -146,6 +155,8 @@ class Recorder:
             self._append(RESULT, predicate, begun.secret, result, begun.shown, keep)
         finally:
             begun.hold.release()  # if it could not be written, the next answer closes it
+        if evaluated is not None:
+            self.states.keep(begun.id, begun.secret, [pack(rows) for rows in evaluated.chunks])
 
     def close_orphans(self) -> list[str]:
         """Log an ``aborted`` result, without tokens, for every intent of this epoch whose process died. Returns ids."""
@@ -176,6 +187,7 @@ class Recorder:
         with contextlib.ExitStack() as holds:
             for receipt_id in receipt_ids:
                 holds.enter_context(self._answering.hold(receipt_id))
+            self.states.forget(receipt_ids)
             return self._receipts.forget(receipt_ids)
 
     def compact(self) -> int:
@@ -276,11 +288,3 @@ def inspect(stored: Stored, place: Place) -> str | None:
     if statement.predicate.log != place:
         return f"entry {stored.index} says that it stands elsewhere: an entry before it was dropped, put in or moved"
     return None
-
-
-def token_tree(receipt_id: bytes, secret: bytes, tokens: list[Token]) -> MemoryTree:
-    """The tree over the output's token commitments, so that any range of them can be opened alone."""
-    return MemoryTree([
-        hash_leaf(commit_token(receipt_id, index, derive_salt(secret, TOKEN_FIELD, index), token.id, token.piece))
-        for index, token in enumerate(tokens)
-    ])  # fmt: skip

@@ -19,9 +19,12 @@ from verity.sampling.parameters import SamplingParameters
 from verity.statements.adapters import AdapterUse
 from verity.statements.receipt import ROLES, Choice, Message, PreviousTurn, input_field
 from verity.statements.request import CanonicalRequest, Issued
+from verity.statements.segments import Retention
 from verity.store.clock import now
 
 DEFAULT_MAX_TOKENS = 256
+PROMISED_RETENTION = Retention(segments_s=7 * 24 * 3600)
+"""What a device promises unless its owner says otherwise: it can compute states again as long as it has the model."""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,7 +160,13 @@ def _fit(prompt: int, max_tokens: int | None, context: int) -> int:
     return max_tokens or min(DEFAULT_MAX_TOKENS, context - prompt)
 
 
-def intent_fields(request: Request, engine: Engine, model: Mapping[str, Any], numerics: Numerics) -> dict[str, Any]:
+def intent_fields(
+    request: Request,
+    engine: Engine,
+    model: Mapping[str, Any],
+    numerics: Numerics,
+    retention: Retention | None = PROMISED_RETENTION,
+) -> dict[str, Any]:
     """Every field of the intent (spec/receipt.md). None and [] say that a later version's feature is not in use."""
     asked, p = request.asked, request.asked.parameters
     template = {"sha256": engine.template_digest, "add_generation_prompt": True, "clock": request.clock}
@@ -177,7 +186,7 @@ def intent_fields(request: Request, engine: Engine, model: Mapping[str, Any], nu
         "previous_turn": msgspec.to_builtins(asked.previous),
         "prompt_tokens": request.prompt_tokens,
         "request": request.issued.name if request.issued else None,
-        "retention": None,
+        "retention": msgspec.to_builtins(retention),
         "template": None if asked.raw else template,
         "time/started": now(),
         "tokenizer": engine.tokenizer,

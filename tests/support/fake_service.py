@@ -12,6 +12,7 @@ from typing import Any
 from verity.engines.tool_calls import parse_calls
 from verity.errors import ModelNotFound, UsageError, VerityError
 from verity.server.answering import Answering, Asking, Embedded, Ended, ModelInfo, Piece, TokenLogprob
+from verity.statements.states import encode_states
 
 MODEL = "smollm2-135m-instruct"
 DIGEST = "5f" * 32
@@ -113,6 +114,11 @@ class FakeService:
 
     async def models(self) -> list[ModelInfo]:
         return [ModelInfo(id=MODEL, created=1_700_000_000, blake3=DIGEST, loaded=True)]
+
+    async def states(self, receipt_id: str, segments: list[int]) -> bytes:
+        if receipt_id != "ab" * 16:
+            raise UsageError(f"there is no receipt {receipt_id}", "`verity show` lists them")
+        return encode_states(receipt_id, [b"rows"] * max(segments))
 
     async def bundle(self, receipt_id: str, disclose: bool) -> bytes:
         if receipt_id != "ab" * 16:

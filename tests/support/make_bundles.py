@@ -183,7 +183,7 @@ def second_choice(device: Node, _verifier: Node, _folder: Path) -> dict[str, Any
     begun = device.recorder.begin(intent_fields(request, loaded.engine, loaded.model, loaded.numerics))
     answer = Generation(loaded.engine, request)
     list(write(loaded.engine, request, answer))
-    result = finished(request, answer.output, str(answer.output.finish))
+    result = finished(request, answer, str(answer.output.finish))
     device.recorder.finish(begun, result.fields, result.tokens)
     return {"bundle": device.exporter.bundle(begun.id), "nonce": (b"m" * 32).hex()}
 

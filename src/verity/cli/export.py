@@ -26,23 +26,32 @@ _RANGE = re.compile(r"(\d{1,9}):(\d{1,9})", re.ASCII)
 @click.option(
     "--since", type=click.Path(), metavar="FILE", help="A checkpoint that the reader holds: prove growth since."
 )
+@click.option(
+    "--states", is_flag=True, help="Also write the model's states, for offline spot checks: a file beside it."
+)
 @click.option("--save", required=True, type=click.Path(dir_okay=False), metavar="FILE", help="Write the bundle here.")
 @home_option
 @json_option
-def export(receipt: str, since: str | None, save: str, home: str | None, as_json: bool, **chosen: Any) -> None:
+def export(
+    receipt: str, since: str | None, states: bool, save: str, home: str | None, as_json: bool, **chosen: Any
+) -> None:
     """Write a bundle of RECEIPT (its id, or the beginning of it; `verity show` lists them).
 
     Say what to open: --everything, --nothing, or any of --message, --output and --field. What you do not name is
     withheld: the reader sees that it was, and can be sure that the rest is what the receipt committed to.
     """
+    from verity.challenge import beside
     from verity.exporter import warnings
     from verity.node import Node
     from verity.store import bundles
 
     selection = _selection(**chosen)
+    if states and not selection.everything:
+        raise UsageError("a state tells everything before it", "export --everything with --states")
     with Node(home) as node:
         bundle = node.exporter.bundle(receipt, selection, read_checkpoint(since) if since is not None else None)
-    path = bundles.save(bundle, Path(save))
+        path = bundles.save(bundle, Path(save))
+        written = str(node.states.export(receipt, beside(path))) if states else None
     told = warnings(bundle)
     disclosure: Any = bundle.disclosure
     lines = [*disclosure.intent, *disclosure.result] if selection != type(selection)() else []
@@ -50,9 +59,12 @@ def export(receipt: str, since: str | None, save: str, home: str | None, as_json
     withheld = [line.field for line in lines if not line.opened]
     if as_json:
         tokens = len(disclosure.tokens) if lines else 0
-        print_json({"bundle": str(path), "opened": opened, "withheld": withheld, "tokens": tokens, "warnings": told})
+        opening = {"opened": opened, "withheld": withheld, "tokens": tokens, "warnings": told}
+        print_json({"bundle": str(path), "states": written, **opening})
         return
     click.echo(f"{path}: {len(opened)} fields opened, {len(withheld)} withheld" if lines else f"{path}: nothing opened")
+    if written is not None:
+        click.echo(f"{written}: the states of every segment")
     for warning in told:
         click.echo(f"note: {warning}", err=True)
 

@@ -12,7 +12,9 @@ from verity.cli.terminal import ProgressBars, home_option, json_option, print_js
 
 @click.command()
 @click.argument("file", type=click.Path())
-@click.option("--replay/--no-replay", default=True, help="Run the model again and compare every token.")
+@click.option("--replay/--no-replay", default=None, help="Run the model again and compare every token.  [default: on]")
+@click.option("--spot", type=click.IntRange(min=1), metavar="K", help="Replay only K segments, drawn at random now.")
+@click.option("--states", metavar="FILE|URL", help="The prover's states for --spot.  [default: the file beside FILE]")
 @click.option("--key", metavar="K", help="The device key that you expect (its owner's `verity device`).")
 @click.option("--model", metavar="M", help="The model that you expect: a digest or a name.")
 @click.option("--adapter", "adapters", multiple=True, metavar="A", help="An adapter that you expect; all, in order.")

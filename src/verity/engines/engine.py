@@ -15,7 +15,7 @@ from verity.statements.receipt import Message
 if TYPE_CHECKING:
     from verity.engines.grammar import Constraint, Grammar
 
-__all__ = ["AdapterFile", "Engine", "Logits", "Message", "Part"]
+__all__ = ["AdapterFile", "Engine", "Logits", "Message", "Part", "State"]
 
 Logits = npt.NDArray[np.float32]
 
@@ -25,6 +25,13 @@ class Part(NamedTuple):
 
     sequence: int
     tokens: Sequence[int]
+
+
+class State(NamedTuple):
+    """A sequence's memory: how it is encoded (spec/segments.md), and its rows in chunks that follow each other."""
+
+    encoding: dict[str, Any]
+    chunks: Sequence[bytes]
 
 
 OTHER_ADAPTERS = "this sequence was begun under other adapters, which must not be mixed: reset it first"
@@ -107,6 +114,16 @@ class Engine(Protocol):
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Make ``target`` the first ``length`` tokens of ``source``, without computing them. Raises EngineError."""
+
+    def state(self, sequence: int, bounds: Sequence[tuple[int, int]]) -> State | None:
+        """What a sequence remembers of its tokens, cut at ``bounds`` (start, end), which follow each other; None for a
+        model whose memory is not one row for each position. Raises EngineError."""
+
+    def restore(self, sequence: int, state: State) -> None:
+        """Make a sequence what ``state``, which begins at position 0, says that it was, under the adapters in use.
+
+        Raises EngineError when it is not of this model's form. The rows may be a stranger's: any bytes are taken.
+        """
 
     def step(self, parts: Sequence[Part]) -> list[Logits]:
         """Append each part's tokens to its sequence (no two parts one), ``widest`` at most in all; the logits after the

@@ -8,6 +8,7 @@ spec/grammar.md.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -158,6 +159,7 @@ class Constraint:
         self._matcher = LLMatcher(vocabulary.tokenizer, compiled(grammar), log_level=0)
         self._mask = allocate_token_bitmask(1, vocabulary.size)
         self._size = vocabulary.size
+        self._allowed = np.zeros(0, dtype=np.bool_)
         self._check()
 
     def apply(self, logits: Logits) -> Logits:
@@ -166,12 +168,17 @@ class Constraint:
 
         fill_next_token_bitmask(self._matcher, self._mask, 0)
         self._check()
-        allowed = np.unpackbits(self._mask[0].view(np.uint8), bitorder="little")[: self._size]
-        return np.where(allowed.view(np.bool_), logits, np.float32(-np.inf))
+        bits = np.unpackbits(self._mask[0].view(np.uint8), bitorder="little")[: self._size]
+        self._allowed = bits.view(np.bool_)
+        return np.where(self._allowed, logits, np.float32(-np.inf))
 
-    def push(self, token: int) -> None:
-        """Go on with ``token``; one that is not allowed leaves nothing that is."""
-        self._matcher.consume_token(token)
+    def digest(self) -> bytes:
+        """What ``apply`` allowed when it was last called: SHA-256 over one bit for each token (spec/segments.md)."""
+        return hashlib.sha256(np.packbits(self._allowed, bitorder="little").tobytes()).digest()
+
+    def push(self, token: int) -> bool:
+        """Go on with ``token``. One that is not allowed (then it returns False) leaves nothing that is."""
+        return bool(self._matcher.consume_token(token))
 
     def _check(self) -> None:
         if self._matcher.is_error():

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from verity.engines import kv_state
 from verity.engines.embedding_context import EmbeddingContext
-from verity.engines.engine import OTHER_ADAPTERS, AdapterFile, Logits, Message, Part
+from verity.engines.engine import OTHER_ADAPTERS, AdapterFile, Logits, Message, Part, State
 from verity.engines.grammar import Constraint, Grammar, Vocabulary
 from verity.engines.library import default_threads, describe_library, exact_profile, explain, library, load_model
 from verity.engines.lora import LoraAdapters
@@ -196,13 +197,35 @@ class LlamaEngine:
 
     def copy(self, source: int, target: int, length: int) -> None:
         self.keep(target, 0)
-        size = self._lib.llama_state_seq_get_size(self._ctx, source)
-        buffer = (ctypes.c_uint8 * size)()
-        copied = self._lib.llama_state_seq_get_data(self._ctx, buffer, size, source)
-        if not copied or not self._lib.llama_state_seq_set_data(self._ctx, buffer, copied, target):
-            raise EngineError(explain("llama.cpp could not copy a sequence"))
+        kv_state.load(self._lib, self._ctx, target, kv_state.save(self._lib, self._ctx, source))
         self._positions[target], self._under[target] = self._positions[source], self._under[source]
         self.keep(target, length)
+
+    def state(self, sequence: int, bounds: Sequence[tuple[int, int]]) -> State | None:
+        rows = kv_state.read_rows(kv_state.save(self._lib, self._ctx, sequence), self._positions[sequence])
+        return State(rows.layout.encoding, [rows.chunk(*bound) for bound in bounds]) if rows is not None else None
+
+    def restore(self, sequence: int, state: State) -> None:
+        layout = self._layout
+        if layout is None or layout.encoding != state.encoding:
+            raise EngineError("this state is in another form than this model's")
+        self.keep(sequence, 0)
+        data = kv_state.write_rows(layout, state.chunks, streams=self.sequences, sequence=sequence)
+        length = sum(map(len, state.chunks)) // layout.row
+        if length > self.context_size:
+            raise ContextOverflow("this state does not fit the context", "use a larger --context")
+        if length:
+            kv_state.load(self._lib, self._ctx, sequence, data)
+        self._positions[sequence], self._under[sequence] = length, self.adapters
+
+    @functools.cached_property
+    def _layout(self) -> kv_state.Layout | None:
+        """That of a state of one token: what restoring needs, and no stranger's word."""
+        self.keep(0, 0)
+        self._decode([Part(0, [0])], first_output=None)
+        rows = kv_state.read_rows(kv_state.save(self._lib, self._ctx, 0), 1)
+        self.keep(0, 0)
+        return rows.layout if rows is not None else None
 
     def step(self, parts: Sequence[Part]) -> list[Logits]:
         if sum(len(part.tokens) for part in parts) > self.widest:

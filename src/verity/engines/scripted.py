@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from verity.engines import SCRIPTED
-from verity.engines.engine import OTHER_ADAPTERS, AdapterFile, Logits, Message, Part
+from verity.engines.engine import OTHER_ADAPTERS, AdapterFile, Logits, Message, Part, State
 from verity.engines.grammar import Constraint, Grammar, Vocabulary
 from verity.engines.pooling import Hidden
 from verity.errors import ContextOverflow, EngineError
@@ -25,6 +25,7 @@ END = 256
 TURN = 257
 _VOCABULARY = 258
 _BOOST = 24.0
+_ROWS = {"kind": "scripted", "row": 2}
 _BOOST_WITH_ADAPTERS = 6.0
 
 
@@ -115,6 +116,18 @@ class ScriptedEngine:
     def copy(self, source: int, target: int, length: int) -> None:
         self._tokens[target] = self._tokens[source][:length]
         self._under[target] = self._under[source]
+
+    def state(self, sequence: int, bounds: Sequence[tuple[int, int]]) -> State | None:
+        """Its memory is its tokens, two bytes each."""
+        rows = np.array(self._tokens[sequence], dtype=">u2")
+        return State(_ROWS, [rows[start:end].tobytes() for start, end in bounds])
+
+    def restore(self, sequence: int, state: State) -> None:
+        rows = b"".join(state.chunks)
+        if state.encoding != _ROWS or any(len(chunk) % 2 or not chunk for chunk in state.chunks):
+            raise EngineError("this state is in another form than this model's")
+        self._tokens[sequence] = [int(token) for token in np.frombuffer(rows, dtype=">u2")]
+        self._under[sequence] = self._adapters
 
     def step(self, parts: Sequence[Part]) -> list[Logits]:
         for sequence, tokens in parts:

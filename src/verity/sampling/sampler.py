@@ -74,6 +74,10 @@ class Sampler:
             self._remember(claimed)
         return verdict
 
+    def skip(self, token: int) -> None:
+        """Go on with a token that was drawn before, without looking at it."""
+        self._remember(token)
+
     def _judge_noisy(self, adjusted: npt.NDArray[np.floating], claimed: int, known: bool) -> Verdict:
         """spec/sampling.md §5."""
         survivors = self._survivors(adjusted, SLACK)

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Path, Request
+from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from starlette.responses import Response
 
 from verity.errors import ModelNotFound
@@ -18,7 +18,7 @@ from verity.server.answers import Answers
 from verity.server.asked import chat_askings, completion_askings
 from verity.server.chat import Chat
 from verity.server.completions import Text
-from verity.server.failures import unreadable
+from verity.server.failures import Failure, unreadable
 from verity.server.gate import OWNER
 from verity.server.replies import (
     BundleReply,
@@ -64,6 +64,11 @@ _STREAMED: dict[int | str, dict[str, Any]] = {
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     },
 }
+_BYTES = "application/octet-stream"
+_STATES: dict[int | str, dict[str, Any]] = {
+    **FAILURES,
+    200: {"description": "A file of states", "content": {_BYTES: {"schema": {"type": "string", "format": "binary"}}}},
+}
 
 
 def _service(request: Request) -> Service:
@@ -74,6 +79,7 @@ def _service(request: Request) -> Service:
 router = APIRouter(route_class=StrictRoute, responses=FAILURES)
 Given = Annotated[Service, Depends(_service)]
 Nonce = Annotated[str | None, Header(alias="x-verity-nonce", description="16 to 64 bytes, in hexadecimal")]
+Segments = Annotated[str, Query(pattern=r"^\d{1,5}(,\d{1,5}){0,999}$", description="Numbers of segments, such as 3,7")]
 ReceiptId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 
 
@@ -140,6 +146,22 @@ async def bundle(receipt: ReceiptId, request: Request, service: Given) -> Respon
     with unreadable(404, "receipt_not_found"):
         data = await service.bundle(receipt, disclose=bool(request.scope[OWNER]))
     return Response(data, media_type="application/json", headers={RECEIPT_HEADER: receipt, "Cache-Control": "no-store"})
+
+
+@router.get("/v1/receipts/{receipt}/states", response_class=Response, responses=_STATES)
+async def states(receipt: ReceiptId, segments: Segments, request: Request, service: Given) -> Response:
+    """The model's states before the last of these segments of a receipt, for a spot check. The owner's key opens
+    them: a state tells all text before it."""
+    if not request.scope[OWNER]:
+        raise Failure(403, "states are opened to the owner's key only", code="owner_only")
+    wanted = [int(number) for number in segments.split(",")]
+
+    async def work() -> Response:
+        with unreadable(404, "states_not_found"):
+            data = await service.states(receipt, wanted)
+        return Response(data, media_type=_BYTES, headers={"Cache-Control": "no-store"})
+
+    return await while_wanted(request, work())
 
 
 @router.post("/v1/verify", response_model=ReportReply)

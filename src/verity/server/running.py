@@ -104,9 +104,11 @@ class Running:
     async def _put_on_record(self) -> VerityError | None:
         """Returns what the reader has to know: why it broke off, or that it could not be recorded."""
         output, finish, request, told = self._output(), self._finish(), self._opened.request, self._failed
-        result = finished(request, output, finish)
+        result = finished(request, self._job.generation, finish)
         try:
-            await self._desk.run(lambda node: node.recorder.finish(self._opened.begun, result.fields, result.tokens))
+            await self._desk.run(
+                lambda node: node.recorder.finish(self._opened.begun, result.fields, result.tokens, result.evaluated)
+            )
         except VerityError as error:
             told = error
         self.ended = Ended(

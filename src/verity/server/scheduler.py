@@ -8,6 +8,7 @@ else runs (tests/engines/test_sequences.py), so that each is replayed alone.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -208,6 +209,9 @@ class Scheduler:
     @staticmethod
     def _end(slot: _Slot, error: VerityError | None) -> None:
         if (job := slot.job) is not None:
+            if job.generation is not None:
+                with contextlib.suppress(VerityError):  # without its states the answer is on record all the same
+                    job.generation.close(slot.number)
             slot.job, slot.ahead = None, []
             job.tell(error)
 

@@ -33,6 +33,7 @@ from verity.server.desk import Desk
 from verity.server.embedding import Limits, embed
 from verity.server.running import Running, begin
 from verity.server.worker import Worker
+from verity.statements.states import encode_states
 from verity.store.reading import Progress
 
 _T = TypeVar("_T")
@@ -227,6 +228,17 @@ class Serving:
         """A receipt's bundle (JSON), everything opened or nothing. Raises UsageError when there is none."""
         selection = EVERYTHING if disclose else NOTHING
         return await self.desk.run(lambda node: node.exporter.bundle(receipt_id, selection).encode())
+
+    async def states(self, receipt_id: str, segments: list[int]) -> bytes:
+        """The states (statements/states.py) of a receipt before the last of ``segments``: those that are kept, or else
+        computed again, apart from the answers.
+
+        Raises UsageError when it has none, Busy, EngineError, ModelNotFound.
+        """
+        chunks = await self.desk.run(lambda node: node.states.kept(receipt_id, segments))
+        if chunks is None:
+            chunks = await self.checker.states(receipt_id, segments)
+        return encode_states(receipt_id, chunks)
 
     async def verify(self, bundle: bytes, options: Mapping[str, Any]) -> dict[str, Any]:
         """The report on a bundle; options as in ``verity.verify``. One at a time.

@@ -63,12 +63,22 @@ class TokenOpening(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     path: list[str] | msgspec.UnsetType = msgspec.UNSET
 
 
+class SegmentOpening(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a verifier cannot make himself of a segment: the digests (hex) of the state at its end and, under a grammar,
+    of what was allowed there; and its salt (base64). All segments are opened, in order, or none."""
+
+    salt: str
+    state: str
+    grammar: str = ""
+
+
 class Disclosure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """``request`` is the issuer's, for readers who trust the issuer; it holds the whole prompt and the nonce."""
 
     intent: list[Opening]
     result: list[Opening]
     tokens: list[TokenOpening] = []
+    segments: list[SegmentOpening] = []
     request: Envelope | msgspec.UnsetType = msgspec.UNSET
 
 

@@ -29,6 +29,8 @@ _COMMITMENT = b"verity/commitment/v1\x00"
 _SALT = b"verity/salt/v1\x00"
 _LIST = b"verity/fields/v1\x00"
 TOKEN_FIELD = "output/tokens"  # noqa: S105 - the name of a field
+SEGMENT_FIELD = "output/segments"
+"""Fields whose value is the root of a tree: their elements are committed one by one."""
 
 
 class Opening(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -66,8 +68,12 @@ def commit(receipt_id: bytes, field: str, salt: bytes, value: Any) -> bytes:
 
 def commit_token(receipt_id: bytes, index: int, salt: bytes, token: int, piece: bytes) -> bytes:
     """The leaf data of output token ``index``: its id in the vocabulary and the bytes it stands for."""
-    body = struct.pack(">QI", index, token) + piece
-    return hashlib.sha256(_COMMITMENT + receipt_id + _name(TOKEN_FIELD + "/leaf") + salt + body).digest()
+    return commit_element(receipt_id, TOKEN_FIELD, salt, struct.pack(">QI", index, token) + piece)
+
+
+def commit_element(receipt_id: bytes, field: str, salt: bytes, body: bytes) -> bytes:
+    """The leaf data of one element of a list that is committed element by element; ``body`` holds its index."""
+    return hashlib.sha256(_COMMITMENT + receipt_id + _name(field + "/leaf") + salt + body).digest()
 
 
 def open_all(secret: bytes, fields: Mapping[str, Any]) -> list[Opening]:

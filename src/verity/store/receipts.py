@@ -29,13 +29,21 @@ class Token(msgspec.Struct, frozen=True, array_like=True):
     piece: bytes
 
 
+class Segment(msgspec.Struct, frozen=True, array_like=True):
+    """What a receipt commits to at the end of a segment: the digests of the state and of what the grammar allowed."""
+
+    state: bytes
+    grammar: bytes
+
+
 class Private(msgspec.Struct, frozen=True):
-    """The values of all fields, the tokens, and the issuer's request if it was asked by one."""
+    """The values of all fields, the tokens and segments, and the issuer's request if it was asked by one."""
 
     intent: dict[str, Any]
     result: dict[str, Any] = {}
     tokens: list[Token] = []
     request: Envelope | None = None
+    segments: list[Segment] = []
 
 
 class Kept(NamedTuple):

@@ -14,7 +14,7 @@ from verity.engines.tool_calls import check_tools
 from verity.errors import FormatError, UsageError
 from verity.sampling.parameters import SamplingParameters
 from verity.statements.adapters import AdapterUse, check_adapters
-from verity.statements.commitments import ID_BYTES
+from verity.statements.commitments import ID_BYTES, SEGMENT_FIELD
 from verity.statements.receipt import (
     FINISHES,
     INPUT_PREFIX,
@@ -27,18 +27,18 @@ from verity.statements.receipt import (
     input_field,
 )
 from verity.statements.request import TIME
+from verity.statements.segments import Retention, SegmentRoot, check_root
 from verity.statements.strict import canonical, decode_hex
 from verity.verify.replay import CannotReplay, Claim, ModelName, Template
 
 _T = TypeVar("_T")
 MAX_CHOICES = 1 << 16
+MAX_RETENTION_S = 1 << 40
 
 UNUSED: dict[str, Any] = {
     "batch": None,
     "normalisation": None,
-    "output/segments": None,
     "pooling": None,
-    "retention": None,
 }
 """Fields that later versions fill, with the value that says that their feature is not in use."""
 
@@ -174,6 +174,21 @@ class Fields:
         check_adapters(adapters, self.read("model", ModelName).blake3)
         return adapters
 
+    def retention(self) -> Retention | None:
+        """For how long the device promises to open segments. Raises Withheld, FormatError."""
+        retention = self.read("retention", Retention) if self.value("retention") is not None else None
+        if retention is not None and not 0 <= retention.segments_s <= MAX_RETENTION_S:
+            raise FormatError("the receipt promises to keep its states for an impossible time")
+        return retention
+
+    def segments(self) -> SegmentRoot | None:
+        """What the receipt commits to about its states, if it does. Raises Withheld, FormatError."""
+        if self.value(SEGMENT_FIELD) is None:
+            return None
+        root = self.read(SEGMENT_FIELD, SegmentRoot)
+        check_root(root)
+        return root
+
     def _time(self, field: str) -> None:
         if not TIME.fullmatch(self.read(field, str)):
             raise FormatError(f"field {field!r} is not a time in UTC (RFC 3339)")
@@ -196,6 +211,8 @@ class Fields:
         decode_hex(model.blake3, 32, "model's BLAKE3 digest")
         self.choice()
         self.previous()
+        self.retention()
+        self.segments()
         if self.read("limits/max_tokens", int) < 1:
             raise FormatError("the receipt asks for less than one token")
         finish = self.read("output/finish", str)

@@ -19,19 +19,24 @@ from verity.statements.receipt import (
     Table,
     ToolCall,
     input_field,
+    statement_digest,
     table_of,
 )
 from verity.statements.strict import decode_base64, decode_hex
 from verity.verify.claims import Fields, TokenRoot, Withheld
+from verity.verify.replay import CannotReplay, Claim
 from verity.verify.report import Check
+from verity.verify.segments import Segments, open_segments
 
 
 class Opened(NamedTuple):
-    """The check, and what it established: the opened fields, and the tokens if all of them were opened."""
+    """The check, and what it established: the opened fields, and the tokens and segments if all of them were opened."""
 
     check: Check
     fields: Fields
     tokens: list[TokenOpening] | None
+    segments: Segments | None = None
+    receipt: str = ""
 
 
 def open_fields(bundle: Bundle, intent: Statement, result: Statement) -> Opened:
@@ -56,10 +61,20 @@ def open_fields(bundle: Bundle, intent: Statement, result: Statement) -> Opened:
             frozenset(line.field for line in lines if not line.opened),
         )
         tokens = _check_tokens(disclosure.tokens, fields, receipt_id)
+        named = bytes.fromhex(statement_digest(bundle.receipt.intent.payload_bytes()))
+        segments = open_segments(disclosure.segments, fields, tokens, receipt_id, named)
     except (FormatError, ProofError) as error:
         sentence = f"The disclosure is not what the receipt committed to: {error}."
         return Opened(Check("disclosure", "failed", sentence), nothing, None)
-    return Opened(_summary(fields, disclosure.tokens, tokens), fields, tokens)
+    return Opened(_summary(fields, disclosure.tokens, tokens), fields, tokens, segments, intent.predicate.id)
+
+
+def generation_claim(opened: Opened) -> Claim:
+    """What a replay of an answer needs. Raises Withheld, CannotReplay, FormatError."""
+    if opened.tokens is None:
+        raise CannotReplay("part of the output was not disclosed")
+    pieces = [decode_base64(t.piece, "token's bytes") for t in opened.tokens]
+    return opened.fields.claim([t.id for t in opened.tokens], pieces)
 
 
 def _check_list(part: str, lines: list[Opening], receipt_id: bytes, statement: Statement, table: Table) -> None:

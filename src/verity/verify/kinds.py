@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 from verity.engines.engine import Engine
 from verity.statements.receipt import EMBEDDING, GENERATION
-from verity.statements.strict import decode_base64
 from verity.verify import content, embedding
 from verity.verify.content import Opened
 from verity.verify.embedding import EmbeddingClaim
-from verity.verify.replay import CannotReplay, Claim, Outcome, replay
+from verity.verify.replay import Claim, Outcome, replay
 from verity.verify.report import Check
+from verity.verify.segments import SpotClaim, replay_segments
 
-AnyClaim = Claim | EmbeddingClaim
+AnyClaim = Claim | EmbeddingClaim | SpotClaim
 """What a replayer may be handed: each is told by its tag."""
 
 Progress = Callable[[int, int], None]
@@ -33,15 +33,8 @@ class Kind(NamedTuple):
     not_drawn: str = ""
 
 
-def _generation(opened: Opened) -> Claim:
-    if opened.tokens is None:
-        raise CannotReplay("part of the output was not disclosed")
-    pieces = [decode_base64(t.piece, "token's bytes") for t in opened.tokens]
-    return opened.fields.claim([t.id for t in opened.tokens], pieces)
-
-
 KINDS = {
-    GENERATION: Kind(lambda opened: content.output(opened.fields, opened.tokens), _generation),
+    GENERATION: Kind(lambda opened: content.output(opened.fields, opened.tokens), content.generation_claim),
     EMBEDDING: Kind(
         lambda opened: embedding.output(opened.fields),
         lambda opened: embedding.claim(opened.fields),
@@ -54,6 +47,7 @@ OF_CHANCE = ("intent-first", "nonce", "seed-origin")
 _REPLAYS: dict[type, Callable[[Any, Any, Progress | None], Outcome]] = {
     Claim: replay,
     EmbeddingClaim: embedding.replay,
+    SpotClaim: replay_segments,
 }
 
 

@@ -37,13 +37,14 @@ from verity.statements.keys import parse_key
 from verity.statements.receipt import FINISHES
 from verity.statements.request import Issued
 from verity.store import catalogue
+from verity.verify.spot import Spot
 
 CHECKS = (
     "receipt", "signed", "logged", "consistent", "intent", "intent-first", "disclosure", "output", "engine", "model",
     "prompt", "request", "previous-turn", "nonce", "pinned", "numerics", "finish", "replayed-exact",
-    "replayed-statistical", "seed-origin", "witnessed", "anchored", "hardware-bound", "spot-checked", "proven",
+    "replayed-statistical", "spot-checked", "seed-origin", "witnessed", "anchored", "hardware-bound", "proven",
 )  # fmt: skip
-"""Every check that a policy may name. The last five come with later versions: until then they are `not made`."""
+"""Every check that a policy may name. The last four come with later versions: until then they are `not made`."""
 
 DEFAULT_CHECKS = ("receipt", "signed", "logged", "intent", "disclosure", "output", "engine", "replayed-exact")
 _MAX_POLICY = 1 << 16
@@ -112,6 +113,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "prompt": expected.prompt is not None or expected.system is not None,
             "previous-turn": expected.previous is not None,
             "nonce": expected.nonce or expected.request or self.trust.issuers,
+            "spot-checked": expected.spot is not None,
             "seed-origin": expected.request is not None and replay,  # a request is made to leave nothing to choose
             "pinned": self.pin,
             "numerics": self.accept.numerics,
@@ -133,7 +135,8 @@ class Expected(msgspec.Struct, frozen=True):
 
     ``device`` is a key (64 hex digits), ``model`` a BLAKE3 or SHA-256 digest, ``adapters`` such digests in order,
     ``nonce`` lower-case hex, ``request`` one that the caller names and ``issuer`` the key under which the caller
-    issues, ``checkpoint`` a signed head that the caller kept, ``previous`` the bundle of the turn before.
+    issues, ``checkpoint`` a signed head that the caller kept, ``previous`` the bundle of the turn before,
+    ``spot`` how many segments to replay, with whose states.
     """
 
     device: str | None = None
@@ -146,6 +149,7 @@ class Expected(msgspec.Struct, frozen=True):
     issuer: str | None = None
     checkpoint: str | None = None
     previous: Bundle | None = None
+    spot: Spot | None = None
 
 
 def read_policy(path: Path) -> Policy:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from verity.engines.engine import Engine
+from verity.engines.engine import Engine, Logits
 from verity.engines.grammar import Grammar, compiler
 from verity.engines.numerics import Numerics
 from verity.engines.output import Output
@@ -22,6 +22,7 @@ from verity.sampling.parameters import SamplingParameters
 from verity.sampling.sampler import Sampler
 from verity.statements.adapters import AdapterUse
 from verity.statements.receipt import Message, ToolCall
+from verity.statements.segments import NO_GRAMMAR
 
 
 class ModelName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,8 +99,14 @@ class Replayed(msgspec.Struct, frozen=True):
 def replay(engine: Engine, claim: Claim, progress: Callable[[int, int], None] | None = None) -> Outcome:
     """Re-run ``claim`` on ``engine``. Raises EngineError when the model cannot be run, CannotReplay without tokens, and
     for a grammar by another compiler than the one here under which it does not come out again."""
+    return with_its_compiler(claim, lambda: _replay(engine, claim, progress))
+
+
+def with_its_compiler(claim: Claim, made: Callable[[], Outcome]) -> Outcome:
+    """The outcome of a replay. Raises CannotReplay instead of a verdict that another grammar compiler may be to blame
+    for."""
     try:
-        outcome = _replay(engine, claim, progress)
+        outcome = made()
     except VerityError as error:
         if _other_compiler(claim):
             raise CannotReplay(f"its grammar could not be followed here: {error}", _other_compiler(claim)) from error
@@ -116,33 +123,83 @@ def _other_compiler(claim: Claim) -> str:
     return f"its grammar is by {claim.grammar.compiler[:80]!r}, here is {compiler()}: replay it with that one"
 
 
-def _replay(engine: Engine, claim: Claim, progress: Callable[[int, int], None] | None) -> Outcome:
+class Judge:
+    """Goes through a claim's output, token by token, and says of each whether it is the one that is drawn there.
+
+    ``skip`` goes on without the model's word. Both tell when the answer was over before.
+    """
+
+    def __init__(self, engine: Engine, claim: Claim) -> None:
+        self._engine = engine
+        self._claim = claim
+        self._sampler = Sampler(claim.parameters, bytes.fromhex(claim.seed), claim.prompt_tokens)
+        self._output = Output(claim.max_tokens, claim.stops)
+        self._constraint = engine.constrain(claim.grammar) if claim.grammar is not None else None
+
+    def skip(self, token: int) -> Outcome | None:
+        """What is wrong with going on after what came before, if anything is."""
+        if (over := self._over()) is not None:
+            return over
+        self._sampler.skip(token)
+        if not self._push(token):
+            return differs(f"output token {len(self._output.tokens) - 1} is not allowed by the grammar")
+        return None
+
+    def token(self, token: int, logits: Logits) -> Outcome | None:
+        """What is wrong with this token, where the model gives ``logits``; None when it is the one."""
+        if (over := self._over()) is not None:
+            return over
+        position = len(self._output.tokens)
+        verdict = self._sampler.judge(self._constraint.apply(logits) if self._constraint else logits, token)
+        if not verdict.matches:
+            return _token_differs(self._engine, position, token, verdict.best, verdict.margin)
+        self._push(token)
+        return None
+
+    def ending(self) -> Outcome | None:
+        """What is wrong with how the answer ends."""
+        return _ending_differs(self._output, self._claim)
+
+    def allowed(self) -> bytes:
+        """The digest of what the grammar allowed for the last token; NO_GRAMMAR without one."""
+        return self._constraint.digest() if self._constraint is not None else NO_GRAMMAR
+
+    def _over(self) -> Outcome | None:
+        if self._output.finish is None:
+            return None
+        count = len(self._output.tokens)
+        return differs(f"the answer was over after {count} tokens ({self._output.finish}), yet it goes on")
+
+    def _push(self, token: int) -> bool:
+        self._output.push(token, self._engine.piece(token), self._engine.is_end(token))
+        return self._constraint is None or self._constraint.push(token)
+
+
+def prepare(engine: Engine, claim: Claim) -> Outcome | None:
+    """What can be told without computing: whether the prompt's tokens follow from the messages, and all tokens are the
+    model's. Raises CannotReplay when the engine is not the one for this claim, or there is nothing to replay."""
     used = [(adapter.blake3, adapter.scale) for adapter in engine.adapters]
     if used != [(adapter.blake3, adapter.scale) for adapter in claim.adapters]:
         raise CannotReplay("the engine computes with other adapters than the receipt names")
     engine.reset()
     wrong = _prompt_differs(engine, claim) or _impossible(engine, claim)
-    if wrong is not None:
-        return wrong
-    if not claim.tokens:
+    if wrong is None and not claim.tokens:
         raise CannotReplay("the answer was cut off before its first token: there is nothing to replay")
-    sampler = Sampler(claim.parameters, bytes.fromhex(claim.seed), claim.prompt_tokens)
-    output = Output(claim.max_tokens, claim.stops)
-    constraint = engine.constrain(claim.grammar) if claim.grammar is not None else None
+    return wrong
+
+
+def _replay(engine: Engine, claim: Claim, progress: Callable[[int, int], None] | None) -> Outcome:
+    if (wrong := prepare(engine, claim)) is not None:
+        return wrong
+    judge = Judge(engine, claim)
     sequence = [*claim.prompt_tokens, *claim.tokens[:-1]]
     rows = engine.advance_all(sequence, skip=len(claim.prompt_tokens) - 1)
     for position, (token, logits) in enumerate(zip(claim.tokens, rows, strict=True)):
-        if output.finish is not None:
-            return _differs(f"the answer was over after {position} tokens ({output.finish}), yet it goes on")
-        verdict = sampler.judge(constraint.apply(logits) if constraint else logits, token)
-        if not verdict.matches:
-            return _token_differs(engine, position, token, verdict.best, verdict.margin)
-        output.push(token, engine.piece(token), engine.is_end(token))
-        if constraint is not None:
-            constraint.push(token)
+        if (wrong := judge.token(token, logits)) is not None:
+            return wrong
         if progress is not None and position % 16 == 15:
             progress(position + 1, len(claim.tokens))
-    return _ending_differs(output, claim) or _matches(claim)
+    return judge.ending() or _matches(claim)
 
 
 def _matches(claim: Claim) -> Outcome:
@@ -163,28 +220,28 @@ def _prompt_differs(engine: Engine, claim: Claim) -> Outcome | None:
     template = claim.template
     if template is None:
         if engine.tokenizer != claim.tokenizer or engine.tokenize(claim.messages[0].content) != claim.prompt_tokens:
-            return _differs("the prompt's tokens do not follow from the disclosed prompt")
+            return differs("the prompt's tokens do not follow from the disclosed prompt")
         return None
     if engine.template_digest != template.sha256:
-        return _differs("the receipt names another chat template than the model's own")
+        return differs("the receipt names another chat template than the model's own")
     if engine.template_clock != (template.clock is not None) or not template.add_generation_prompt:
-        return _differs("the receipt names other arguments of the chat template than the engine gives it")
+        return differs("the receipt names other arguments of the chat template than the engine gives it")
     if engine.tokenizer != claim.tokenizer:
-        return _differs("the receipt names another tokenizer than the model's own")
+        return differs("the receipt names another tokenizer than the model's own")
     if engine.tokenize(engine.render(claim.messages, template.clock)) != claim.prompt_tokens:
-        return _differs("the prompt's tokens do not follow from the disclosed messages")
+        return differs("the prompt's tokens do not follow from the disclosed messages")
     return None
 
 
 def _impossible(engine: Engine, claim: Claim) -> Outcome | None:
     """What the engine would refuse to evaluate is no honest output."""
     if len(claim.prompt_tokens) + len(claim.tokens) > engine.context_size:
-        return _differs("prompt and output do not fit the context that the receipt names")
+        return differs("prompt and output do not fit the context that the receipt names")
     for position, (token, piece) in enumerate(zip(claim.tokens, claim.pieces, strict=True)):
         if token >= engine.vocabulary:
-            return _differs(f"output token {position} is not in the model's vocabulary", position=position)
+            return differs(f"output token {position} is not in the model's vocabulary", position=position)
         if engine.piece(token) != piece:
-            return _differs(f"the bytes of output token {position} are not the model's for it", position=position)
+            return differs(f"the bytes of output token {position} are not the model's for it", position=position)
     return None
 
 
@@ -193,7 +250,7 @@ def _token_differs(engine: Engine, position: int, claimed: int, best: int, margi
         return engine.piece(token).decode("utf-8", "replace")
 
     by = "it was filtered out" if math.isinf(margin) else f"it scores {margin:.4g} less"
-    return _differs(
+    return differs(
         f"at output token {position} the receipt claims {text(claimed)!r} where the model gives {text(best)!r} ({by})",
         position=position,
         claimed={"token": claimed, "text": text(claimed)},
@@ -206,13 +263,13 @@ def _ending_differs(output: Output, claim: Claim) -> Outcome | None:
     cut_off = claim.finish in ("cancelled", "error", "aborted")
     if (output.finish is not None) if cut_off else (output.finish != claim.finish):
         seen = output.finish or "not over"
-        return _differs(f"the receipt says that the answer ended by {claim.finish!r}, the replay says {seen!r}")
+        return differs(f"the receipt says that the answer ended by {claim.finish!r}, the replay says {seen!r}")
     if output.text != claim.text:
-        return _differs("the output's text is not the text of its tokens")
+        return differs("the output's text is not the text of its tokens")
     if claim.tool_calls != (parse_calls(claim.text) if claim.tools else []):
-        return _differs("the receipt's tool calls are not those in its text")
+        return differs("the receipt's tool calls are not those in its text")
     return None
 
 
-def _differs(sentence: str, **evidence: Any) -> Outcome:
+def differs(sentence: str, **evidence: Any) -> Outcome:
     return Outcome(False, f"The replay differs: {sentence}.", evidence)

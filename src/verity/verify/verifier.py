@@ -18,7 +18,8 @@
     16  numerics, finish      the policy accepts the claimed numerics, and how the answer ended
     17  replayed-exact        the model gives the same tokens again, bit for bit
     18  replayed-statistical  (a later version)
-    19  seed-origin   the device could choose neither the randomness nor anything that decides the answer
+    19  spot-checked  a few segments, drawn by the verifier, come out again from the states committed before them
+    20  seed-origin   the device could choose neither the randomness nor anything that decides the answer
         … and a line, `not made`, for every other grade that the policy requires
 
 Nothing here opens a model: the replay is made by a ``Replayer`` that the caller hands in.
@@ -31,10 +32,11 @@ from typing import Any, Protocol
 
 from verity.errors import FormatError, SignatureError, VerityError
 from verity.statements.bundle import Bundle, Disclosure
+from verity.statements.commitments import SEGMENT_FIELD
 from verity.statements.dsse import Envelope
 from verity.statements.receipt import INTENT, RESULT, Statement, read_statement
 from verity.statements.request import Issued, read_request
-from verity.verify import content, expectations, logged, turns
+from verity.verify import content, expectations, logged, spot, turns
 from verity.verify.claims import Withheld
 from verity.verify.kinds import OF_CHANCE, AnyClaim, Kind, kind_of
 from verity.verify.origin import NAME, seed_origin
@@ -42,6 +44,7 @@ from verity.verify.policy import Expected, Policy
 from verity.verify.replay import CannotReplay, Replayed
 from verity.verify.report import Check, Report
 
+_SPOT = "segments of it were asked for instead"
 _NOT_OPENED = "the disclosure is missing or does not hold"
 
 
@@ -68,7 +71,8 @@ def verify(bundle: Bundle, policy: Policy, expected: Expected, replayer: Replaye
     checks += _replay_checks(kind, opened, policy, expected, known, device, checks, replayer)
     if kind.not_drawn:
         checks = [_not_made(c.name, kind.not_drawn) if c.name in OF_CHANCE else c for c in checks]
-    required = policy.required(expected, replay=replayer is not None)
+    whole = replayer is not None and (expected.spot is None or expected.spot.also)
+    required = policy.required(expected, replay=whole)
     for name in required:
         if all(c.name != name for c in checks):
             checks.append(_not_made(name, f"this version cannot make the check {name!r}"))
@@ -95,15 +99,19 @@ def _replay_checks(
     before: list[Check],
     replayer: Replayer | None,
 ) -> list[Check]:
-    """Steps 17 to 19."""
+    """Steps 17 to 20."""
     if opened.check.status != "passed":
         replayed = _not_made("replayed-exact", _NOT_OPENED)
+        checked = _not_made(spot.NAME, _NOT_OPENED)
         origin = _not_made(NAME, _NOT_OPENED)
     else:
-        replayed = _replayed(kind, opened, replayer)
+        instead = expected.spot is not None and not expected.spot.also
+        replayed = _not_made("replayed-exact", _SPOT) if instead else _replayed(kind, opened, replayer)
+        checked = _try(spot.NAME, lambda: _spot_checked(opened, expected.spot, replayer))
         said = {check.name: check.status for check in (*before, replayed)}
         origin = _try(NAME, lambda: seed_origin(opened.fields, policy, expected, known, device, said))
-    return [replayed, _not_made("replayed-statistical", "this version has no statistical check"), origin]
+    statistical = _not_made("replayed-statistical", "this version has no statistical check")
+    return [replayed, statistical, checked, origin]
 
 
 def _statements(bundle: Bundle) -> tuple[Statement, Statement]:
@@ -185,6 +193,27 @@ def _replayed(kind: Kind, opened: content.Opened, replayer: Replayer | None) -> 
     except VerityError as error:  # a caller's own replayer: the engine could not follow what the receipt says
         return _not_made(name, str(error), hint=error.hint)
     return _judge(name, claim, replayed)
+
+
+def _spot_checked(opened: content.Opened, asked: spot.Spot | None, replayer: Replayer | None) -> Check:
+    """Step 19. Raises Withheld, VerityError."""
+    if asked is None or replayer is None:
+        return _not_made(spot.NAME, "no segments were asked for; --spot K asks for K")
+    if opened.segments is None:
+        committed = opened.fields.value(SEGMENT_FIELD) is not None if SEGMENT_FIELD in opened.fields.names() else False
+        said = "the segments were not disclosed" if committed else "the receipt commits to no segments"
+        return _not_made(spot.NAME, said)
+    count = opened.segments.root.count
+    picked = spot.draw(count, asked.count)
+    try:
+        chunks = asked.source(opened.receipt, picked)
+        if (silent := spot.unanswered(opened, picked, chunks)) is not None:
+            return silent
+        claim = spot.spot_claim(opened, opened.segments, picked, chunks)
+        check = _judge(spot.NAME, claim, replayer(claim))
+    except CannotReplay as reason:
+        return _not_made(spot.NAME, str(reason), hint=reason.hint)
+    return spot.passed(check, picked, count) if check.status == "passed" else check
 
 
 def _judge(name: str, claim: AnyClaim, replayed: Replayed) -> Check:
