@@ -21,6 +21,7 @@ from rivals.lies import ADAPTER_STRENGTH, LIES, TOKENS
 from rivals.methods import TOPLOC
 from rivals.roc import FALSE_ALARMS, POWER
 from verity.cli.terminal import ProgressBars
+from verity.verify.calibration import shipped
 
 OUTPUTS = 40
 
@@ -40,8 +41,8 @@ def measure(
         "adapter_strength": ADAPTER_STRENGTH,
         "lies": {lie.title: lie.does for lie in LIES.values()},
         "left_out": [] if toploc_check.installed() else [f"{TOPLOC}: install requirements/rivals.txt"],
-        "honest": tables.honest(run, outputs),
-        "table": tables.rows(run, outputs),
+        "honest": tables.honest(run, outputs, shipped()),
+        "table": tables.rows(run, outputs, shipped()),
     }
     if found["honest"]["tokens_that_differ"] == 0:
         raise SystemExit(f"the build {build!r} computes like the installed one here: try --build sse")

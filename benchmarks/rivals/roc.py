@@ -1,7 +1,9 @@
 """How well a score tells dishonest pieces of output from honest ones: area under the curve, power, tokens needed.
 
-A piece is one CHUNK of tokens. More tokens are more pieces, drawn with replacement from those at hand; their score is
-the mean. So a figure for many tokens speaks of that many under the same lie, in one output or in several.
+A piece is one CHUNK of tokens; its score is a row of one number or several. More tokens are more pieces, drawn with
+replacement from those at hand, and their rows are added up. So a figure for many tokens speaks of that many under the
+same lie, in one output or in several. A sum of several numbers is a log likelihood ratio for each of several lies: what
+counts is the log of their mean likelihood ratio (of one number, the number itself).
 """
 
 from __future__ import annotations
@@ -51,21 +53,30 @@ def _root(beyond: Callable[[float], float], inside: float, outside: float) -> fl
     return (inside + outside) / 2
 
 
-def drawn(pieces: Sequence[float], count: int, draws: int = DRAWS, seed: int = 0) -> Floats:
-    """The mean score of ``count`` pieces, ``draws`` times."""
+def together(rows: npt.ArrayLike) -> Floats:
+    """One number for each row (…, numbers) of sums."""
+    sums = np.asarray(rows, dtype=np.float64)
+    largest = sums.max(axis=-1)
+    scores: Floats = largest + np.log(np.exp(sums - largest[..., None]).mean(axis=-1))
+    return scores
+
+
+def drawn(pieces: Floats, count: int, draws: int = DRAWS, seed: int = 0) -> Floats:
+    """The score of ``count`` of the ``pieces`` (pieces, numbers), ``draws`` times."""
     rng = np.random.default_rng([seed, count])
-    chosen = rng.integers(0, len(pieces), size=(draws, count))
-    means: Floats = np.asarray(pieces, dtype=np.float64)[chosen].mean(axis=1)
-    return means
+    sums = np.zeros((draws, pieces.shape[1]))
+    for chosen in rng.integers(0, len(pieces), size=(count, draws)):
+        sums += pieces[chosen]
+    return together(sums)
 
 
-def power(honest: Sequence[float], dishonest: Sequence[float], count: int) -> float:
+def power(honest: Floats, dishonest: Floats, count: int) -> float:
     """How often ``count`` dishonest pieces score above all but FALSE_ALARMS of as many honest ones."""
     limit = float(np.quantile(drawn(honest, count, seed=1), 1 - FALSE_ALARMS, method="higher"))
     return float((drawn(dishonest, count, seed=2) > limit).mean())
 
 
-def powers(honest: Sequence[float], dishonest: Sequence[float]) -> list[float]:
+def powers(honest: Floats, dishonest: Floats) -> list[float]:
     """``power`` for each of PIECES."""
     return [power(honest, dishonest, count) for count in PIECES]
 

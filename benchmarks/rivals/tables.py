@@ -9,53 +9,58 @@ import numpy as np
 
 from rivals import roc
 from rivals.lies import CHUNK, HONEST, LIES, TOKENS
-from rivals.methods import EXACT, TOPLOC, Scored, refused_by_toploc, scorers
+from rivals.methods import EXACT, STATISTICAL, TOPLOC, refusals, scorers
 from rivals.outputs import Replay, Seen, read_lines
+from rivals.roc import Floats
 from rivals.running import GROUPS, Run
+from verity.verify.calibration import Calibration
 
 Row = dict[str, Any]
 
 
-def rows(run: Run, count: int) -> list[Row]:
+def rows(run: Run, count: int, calibration: Calibration) -> list[Row]:
     """One row for each lie and method. ``auc`` is of whole outputs, ``auc_32`` of pieces of 32 tokens; ``power`` is at
-    a false-alarm rate of 1 %, by tokens; ``tokens_needed`` is None where no number that was tried is enough."""
+    a false-alarm rate of 1 %, by tokens; ``tokens_needed`` is None where no number that was tried is enough; ``refused``
+    is the share of outputs that the method refuses by its own rule."""
     seen = {group: _first(read_lines(run.seen(group), Seen), count) for group in GROUPS}
     replays = {group: _first(read_lines(run.replayed(group), Replay), count) for group in GROUPS if group != HONEST[0]}
-    methods = scorers(seen["calibration"])
+    methods, refuses = scorers(seen["calibration"], calibration), refusals(calibration)
     found = []
     for name in LIES:
         found.append(_exact_row(name, replays["honest"], replays[name]))
         for method, score in methods.items():
             row = statistical_row([score(one) for one in seen["honest"]], [score(one) for one in seen[name]])
             found.append({"lie": LIES[name].title, "method": method} | row)
-            if method == TOPLOC:
-                found[-1]["refused"] = _share([refused_by_toploc(one) for one in seen[name]])
+            if method in refuses:
+                found[-1]["refused"] = _share([refuses[method](one) for one in seen[name]])
     return found
 
 
-def honest(run: Run, count: int) -> Row:
+def honest(run: Run, count: int, calibration: Calibration) -> Row:
     """What the methods say of the honest outputs that they were not set by."""
     seen = _first(read_lines(run.seen("honest"), Seen), count)
     replays = _first(read_lines(run.replayed("honest"), Replay), count)
     missed = [margin for one in seen for margin in one.missed]
+    refuses = refusals(calibration)
     said: Row = {
         "exact": _share([replay.position is None for replay in replays]),
         "tokens_that_differ": _share([margin is None or margin > 0 for margin in missed]),
+        "refused": {STATISTICAL: _share([refuses[STATISTICAL](one) for one in seen])},
     }
     if all(one.errors for one in seen):
-        said["refused_by_toploc"] = _share([refused_by_toploc(one) for one in seen])
+        said["refused"][TOPLOC] = _share([refuses[TOPLOC](one) for one in seen])
         said["toploc_errors"] = _largest([errors for one in seen for errors in one.errors])
         said["toploc_errors_under_equal_numerics"] = _largest([errors for one in replays for errors in one.errors])
     return said
 
 
-def statistical_row(honest: Scored, dishonest: Scored) -> Row:
-    """The figures of a method that gives scores to pieces."""
-    whole = roc.auc([np.mean(one) for one in honest], [np.mean(one) for one in dishonest])
+def statistical_row(honest: Sequence[Floats], dishonest: Sequence[Floats]) -> Row:
+    """The figures of a method from the scores (pieces, numbers) of each output."""
+    whole = roc.auc(*(roc.together([one.sum(axis=0) for one in scored]) for scored in (honest, dishonest)))
     low, high = roc.auc_interval(whole, len(honest), len(dishonest))
-    good, bad = (np.concatenate(scored).tolist() for scored in (honest, dishonest))
+    good, bad = np.concatenate(honest), np.concatenate(dishonest)
     power = roc.powers(good, bad)
-    return _row(whole, low, high, roc.auc(good, bad), power)
+    return _row(whole, low, high, roc.auc(roc.together(good), roc.together(bad)), power)
 
 
 def _exact_row(name: str, honest: Sequence[Replay], dishonest: Sequence[Replay]) -> Row:

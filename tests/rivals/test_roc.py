@@ -50,17 +50,23 @@ def test_the_interval_covers_the_truth() -> None:
 
 
 def test_power_is_the_false_alarm_rate_where_nothing_differs() -> None:
-    scores = np.random.default_rng(1).normal(0, 1, 2000).tolist()
+    scores = np.random.default_rng(1).normal(0, 1, (2000, 1))
     assert roc.power(scores, scores, 4) == pytest.approx(roc.FALSE_ALARMS, abs=0.01)
 
 
 def test_a_score_that_never_differs_has_no_power() -> None:
-    assert roc.powers([0.0] * 10, [0.0] * 10) == [0.0] * len(roc.PIECES)
+    assert roc.powers(np.zeros((10, 2)), np.zeros((10, 2))) == [0.0] * len(roc.PIECES)
+
+
+def test_several_sums_are_averaged_as_likelihoods() -> None:
+    assert roc.together([[3.0], [-2.0]]) == pytest.approx([3.0, -2.0])
+    assert roc.together([[0.0, np.log(3.0)]]) == pytest.approx([np.log(2.0)])
+    assert roc.together([[1000.0, -1000.0]]) == pytest.approx([1000.0 - np.log(2.0)])
 
 
 def test_power_grows_with_tokens() -> None:
     rng = np.random.default_rng(2)
-    found = roc.powers(rng.normal(0, 1, 400).tolist(), rng.normal(0.7, 1, 400).tolist())
+    found = roc.powers(rng.normal(0, 1, (400, 1)), rng.normal(0.7, 1, (400, 1)))
     assert found[0] < 0.2
     assert found[-1] == 1.0
     assert sorted(found) == pytest.approx(found, abs=0.03)
