@@ -130,17 +130,17 @@ class Sampler:
         total, few = None, limit
         if p.top_p < 1.0 and keep > _FEW:
             # Sort only as many as are needed to reach top_p: the weight of all is known without sorting.
-            pool = adjusted if keep == len(adjusted) else adjusted[_most_likely(adjusted, keep)]
+            pool = adjusted if keep == len(adjusted) else adjusted[most_likely(adjusted, keep)]
             total, few = float(np.exp(pool.astype(np.float64) - float(pool.max())).sum()), _FEW
         while True:
-            survivors = self._cut(_most_likely(adjusted, min(few, limit)), adjusted, total, slack)
+            survivors = self._cut(most_likely(adjusted, min(few, limit)), adjusted, total, slack)
             if len(survivors.tokens) < few or few >= limit:
                 return survivors
             few *= 8
 
     def _contenders(self, adjusted: npt.NDArray[np.floating]) -> _Survivors:
         """All tokens pass, but only these can win: no other's logit is within the largest noise of a score in hand."""
-        favourites = _most_likely(adjusted, min(_FEW, len(adjusted)))
+        favourites = most_likely(adjusted, min(_FEW, len(adjusted)))
         floor = float(self._scores(favourites, adjusted[favourites].astype(np.float64)).max())
         drawn = all_words(position_key(self._seed, self.position), len(adjusted))
         largest = float(gumbel(drawn.max(keepdims=True))[0])
@@ -179,7 +179,7 @@ class Sampler:
         return int(tokens[scores == score].min()), score
 
 
-def _most_likely(values: npt.NDArray[np.floating], count: int) -> Tokens:
+def most_likely(values: npt.NDArray[np.floating], count: int) -> Tokens:
     """Indices of the ``count`` largest values, largest first, lower index first among equals."""
     if count < len(values):
         threshold = np.partition(values, len(values) - count)[len(values) - count]

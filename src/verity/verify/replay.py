@@ -88,12 +88,22 @@ class Outcome(msgspec.Struct, frozen=True):
     evidence: dict[str, Any] = {}
 
 
+class Measured(msgspec.Struct, frozen=True):
+    """What can be told of an output under other numerics than its own: the signed margin of each token in logits
+    (sampling/margins.py); or what is ``wrong`` whatever the numerics, and then no margins."""
+
+    margins: list[float]
+    wrong: Outcome | None = None
+
+
 class Replayed(msgspec.Struct, frozen=True):
-    """What a replayer measured here, and what came out; ``outcome`` is None when the fingerprints differ."""
+    """What a replayer measured here, and what came out: an ``outcome`` when the fingerprints agree, ``measured`` when
+    they do not and the claim is of an output that was drawn token by token."""
 
     numerics: Numerics
     engine: dict[str, Any]
     outcome: Outcome | None
+    measured: Measured | None = None
 
 
 def replay(engine: Engine, claim: Claim, progress: Callable[[int, int], None] | None = None) -> Outcome:
@@ -150,11 +160,15 @@ class Judge:
         if (over := self._over()) is not None:
             return over
         position = len(self._output.tokens)
-        verdict = self._sampler.judge(self._constraint.apply(logits) if self._constraint else logits, token)
+        verdict = self._sampler.judge(self.allowing(logits), token)
         if not verdict.matches:
             return _token_differs(self._engine, position, token, verdict.best, verdict.margin)
         self._push(token)
         return None
+
+    def allowing(self, logits: Logits) -> Logits:
+        """The logits with −∞ for what the grammar does not allow next."""
+        return self._constraint.apply(logits) if self._constraint is not None else logits
 
     def ending(self) -> Outcome | None:
         """What is wrong with how the answer ends."""
