@@ -5,6 +5,7 @@ Ratios are medians of alternating pairs in one run; everything is computed by th
 
 from __future__ import annotations
 
+import functools
 import itertools
 import statistics
 import tempfile
@@ -14,20 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import verity
-from rivals import lies, toploc_check
+from rivals import lies, token_difr, toploc_check
 from rivals.lies import CLAIMED, TOKENS
+from rivals.methods import EXACT, STATISTICAL, TOKEN_DIFR, TOPLOC
 from rivals.outputs import Output, read_lines
 from rivals.running import Progress, Run
 from rivals.seeing import claim_of, judged
 from rivals.watched import WatchedEngine
 from rivals.worker import CONTEXT
-from verity.engines.llama import LlamaEngine, Logits
+from verity.engines.llama import LlamaEngine
 from verity.node import Node
 from verity.sampling.noise import derive_seed
 from verity.sampling.sampler import Sampler
 from verity.store.pull import pull
+from verity.verify.calibration import shipped
 from verity.verify.margins import measure
-from verity.verify.replay import replay
+from verity.verify.replay import Claim, replay
+from verity.verify.statistics import judge
 
 PAIRS = 5
 _MODEL = "claimed"
@@ -38,18 +42,16 @@ def costs(run: Run, progress: Progress) -> dict[str, dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         receipt_bytes, receipt_overhead = _receipts(run, Path(folder), progress)
     checking = _checking(run, progress)
-    found = {name: {"bytes_per_token": receipt_bytes / TOKENS, "prover_overhead": receipt_overhead} for name in _OURS}
-    found["Token-DiFR"] = {"bytes_per_token": 0.0, "prover_overhead": 1.0}
+    receipt = {"bytes_per_token": receipt_bytes / TOKENS, "prover_overhead": receipt_overhead}
+    found = {EXACT: receipt, STATISTICAL: receipt}
+    found[TOKEN_DIFR] = {"bytes_per_token": 0.0, "prover_overhead": 1.0}
     if toploc_check.installed():
         size = toploc_check.PROOF_BYTES / lies.CHUNK
-        found["TOPLOC"] = {"bytes_per_token": size, "prover_overhead": _proving(run, progress)}
+        found[TOPLOC] = {"bytes_per_token": size, "prover_overhead": _proving(run, progress)}
     return {
         name: {kind: round(value, 3) for kind, value in (cost | {"verifier_ms_per_token": checking[name]}).items()}
         for name, cost in found.items()
     }
-
-
-_OURS = ("exact replay", "statistical check")
 
 
 def _receipts(run: Run, home: Path, progress: Progress) -> tuple[int, float]:
@@ -121,29 +123,36 @@ def _checking(run: Run, progress: Progress) -> dict[str, float]:
     """Milliseconds for each output token, the forward pass included: what a verifier waits for, in turn."""
     engine = LlamaEngine(run.weights[CLAIMED.weights], context_size=CONTEXT, threads=1)
     outputs = read_lines(run.written("honest"), Output)
-    claims = [(outputs[number], claim_of(engine, "honest", outputs[number])) for number in range(PAIRS)]
     times: dict[str, list[float]] = {}
-    for done, (output, claim) in enumerate(claims):
-        sequence = [*claim.prompt_tokens, *claim.tokens[:-1]]
-        skip = len(claim.prompt_tokens) - 1
+    for number in range(PAIRS):
+        output, claim = outputs[number], claim_of(engine, "honest", outputs[number])
         ways: dict[str, Callable[[], Any]] = {
-            "exact replay": lambda claim=claim: replay(engine, claim),
-            "statistical check": lambda claim=claim: measure(engine, claim),
-            "Token-DiFR": lambda claim=claim: list(map(_missed, judged(engine, claim))),
+            EXACT: functools.partial(replay, engine, claim),
+            STATISTICAL: functools.partial(_judged_by_statistics, engine, claim),
+            TOKEN_DIFR: functools.partial(_judged_by_token_difr, engine, claim),
         }
         if output.proofs:
-            ways["TOPLOC"] = lambda sequence=sequence, skip=skip, output=output: toploc_check.check(
-                [state.copy() for state in engine.hidden(sequence)][skip:], output.proofs
-            )
+            ways[TOPLOC] = functools.partial(_checked_by_toploc, engine, claim, output.proofs)
         for name, way in ways.items():
             times.setdefault(name, []).append(_seconds(way))
-        progress(done + 1, PAIRS, "time of checking")
+        progress(number + 1, PAIRS, "time of checking")
     engine.close()
     return {name: 1000 * statistics.median(taken) / TOKENS for name, taken in times.items()}
 
 
-def _missed(seen: tuple[int, Logits, float]) -> float:
-    return seen[2]
+def _judged_by_statistics(engine: LlamaEngine, claim: Claim) -> None:
+    judge(measure(engine, claim).margins, shipped())
+
+
+def _judged_by_token_difr(engine: LlamaEngine, claim: Claim) -> float:
+    score = token_difr.Score([0.0, 1.0], CLAIMED.temperature)
+    return score([margin for _, _, margin in judged(engine, claim)])
+
+
+def _checked_by_toploc(engine: LlamaEngine, claim: Claim, proofs: list[str]) -> None:
+    """It needs no logits: the hidden states come from a context that gives nothing else."""
+    states = [state.copy() for state in engine.hidden([*claim.prompt_tokens, *claim.tokens[:-1]])]
+    toploc_check.check(states[len(claim.prompt_tokens) - 1 :], proofs)
 
 
 def _seconds(work: Callable[[], Any]) -> float:

@@ -19,9 +19,13 @@ Row = dict[str, Any]
 
 
 def rows(run: Run, count: int, calibration: Calibration) -> list[Row]:
-    """One row for each lie and method. ``auc`` is of whole outputs, ``auc_32`` of pieces of 32 tokens; ``power`` is at
-    a false-alarm rate of 1 %, by tokens; ``tokens_needed`` is None where no number that was tried is enough; ``refused``
-    is the share of outputs that the method refuses by its own rule."""
+    """One row for each lie and method.
+
+    auc, auc_95     of whole outputs, and its 95 % interval; ``auc_32`` of pieces of 32 tokens
+    power           by tokens, at a false-alarm rate of 1 %
+    tokens_needed   for a power of 95 %; None where no number that was tried is enough
+    refused         the share of outputs that the method refuses by its own rule, if it has one
+    """
     seen = {group: _first(read_lines(run.seen(group), Seen), count) for group in GROUPS}
     replays = {group: _first(read_lines(run.replayed(group), Replay), count) for group in GROUPS if group != HONEST[0]}
     methods, refuses = scorers(seen["calibration"], calibration), refusals(calibration)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from verity.engines.llama import LlamaEngine, Logits
+from verity.engines.engine import Logits
+from verity.engines.llama import LlamaEngine
 from verity.engines.pooling import Hidden
 
 

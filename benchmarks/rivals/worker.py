@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 
 from rivals import lies
-from rivals.outputs import Output, Replay, Seen, append, missing, read_lines
+from rivals.outputs import Line, Output, Replay, Seen, append, missing, read_lines
 from rivals.seeing import replayed, see
 from rivals.watched import WatchedEngine
 from rivals.writing import write
@@ -40,7 +40,7 @@ class Task(msgspec.Struct, frozen=True):
 
 def run(task: Task, tell: Callable[[int], None]) -> None:
     """Do what is not done yet; ``tell`` is given how many outputs are."""
-    kinds = {"write": Output, "see": Seen, "replay": Replay}
+    kinds: dict[str, type[Line]] = {"write": Output, "see": Seen, "replay": Replay}
     into = Path(task.into)
     numbers = missing(into, kinds[task.kind], range(task.count))
     done = task.count - len(numbers)

@@ -9,11 +9,13 @@ import pytest
 
 from rivals import toploc_check
 from rivals.lies import CHUNK, TOKENS
-from rivals.methods import TOKEN_DIFR, TOPLOC, parts, scorers
+from rivals.methods import STATISTICAL, TOKEN_DIFR, TOPLOC, parts, refusals, scorers
 from rivals.outputs import Seen
+from rivals.roc import together
 from rivals.token_difr import Score
 from verity.sampling.parameters import SamplingParameters
 from verity.sampling.sampler import Sampler
+from verity.verify.calibration import Alternative, Calibration, Covered, Null
 
 
 def test_the_clip_is_of_honest_margins_in_logits() -> None:
@@ -57,18 +59,52 @@ def test_the_authors_thresholds() -> None:
 
 def seen(number: int, errors: list[tuple[float, float, float]]) -> Seen:
     missed: list[float | None] = [0.0] * TOKENS
-    missed[CHUNK] = 1.0
-    return Seen(number, missed, [-1.0] * TOKENS, errors)
+    margins = [-1.0] * TOKENS
+    missed[CHUNK], margins[CHUNK] = 1.0, 1.0
+    return Seen(number, missed, margins, errors)
 
 
 def test_pieces_cover_an_output() -> None:
     assert [index for part in parts() for index in range(TOKENS)[part]] == list(range(TOKENS))
 
 
+def calibration() -> Calibration:
+    """Two lies, one that makes every miss likelier and one that makes large ones likelier; made up."""
+    return Calibration(
+        format=1,
+        models=["0" * 64],
+        numerics=["one", "other"],
+        library="0",
+        honest_tokens=1000,
+        covered=Covered(greedy=False, temperature=(0.5, 1.0), repetition_penalty=(1.0, 1.0)),
+        edges=[0.0, 1.0],
+        alternatives=[Alternative("many", [-0.1, -0.1], [1.0, 1.0]), Alternative("large", [-0.1, -0.1], [0.0, 3.0])],
+        nulls=[Null(32, [0.0, 4.0], [0.5, 1e-5], 0.9)],
+        threshold=1e-4,
+        false_alarm_rate=1e-3,
+        typical_edit=2.0,
+    )
+
+
 def test_without_toploc_the_others_are_left() -> None:
-    assert TOPLOC not in scorers([seen(0, [])])
-    methods = scorers([seen(0, [(1.0, 1.0, 1.0)] * 6)])
-    assert TOPLOC in methods
-    difr = methods[TOKEN_DIFR](seen(1, []))
-    assert len(difr) == 6
-    assert difr[1] > difr[0] == 0.0
+    assert list(scorers([seen(0, [])], calibration())) == [STATISTICAL, TOKEN_DIFR]
+    assert TOPLOC in scorers([seen(0, [(1.0, 1.0, 1.0)] * 6)], calibration())
+
+
+def test_a_miss_raises_the_score_of_its_piece() -> None:
+    methods = scorers([seen(0, [])], calibration())
+    for method in (STATISTICAL, TOKEN_DIFR):
+        scores = together(methods[method](seen(1, [])))
+        assert scores.shape == (6,)
+        assert scores[1] > scores[0] == scores[2]
+
+
+def test_refusals_by_the_methods_own_rules() -> None:
+    rules = refusals(calibration())
+    good, bad = [(1.0, 1.0, 1.0)] * 6, [(1.0, 1.0, 1.0)] * 5 + [(128.0, 128.0, 128.0)]
+    assert not rules[TOPLOC](seen(0, good))
+    assert rules[TOPLOC](seen(0, bad))
+    honest = Seen(0, [0.0] * TOKENS, [-1.0] * TOKENS, [])
+    edited = Seen(0, [0.0] * TOKENS, [-1.0] * (TOKENS - 32) + [2.0] * 32, [])
+    assert not rules[STATISTICAL](honest)
+    assert rules[STATISTICAL](edited)
