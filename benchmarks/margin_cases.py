@@ -87,9 +87,7 @@ def checkers(split: str, case: str) -> list[str]:
     """Who checks this output. In training everybody else who is fast, and for a sixth of the outputs the slow too; in
     testing one of the others (a slow one for a tenth), so that no two tests share a token."""
     _, maker, number = case.split("-")
-    fast, slow = (
-        [name for name in NUMERICS if name != maker and (name in SLOW) is is_slow] for is_slow in (False, True)
-    )
+    fast, slow = ([name for name in NUMERICS if name != maker and (name in SLOW) is is_slow] for is_slow in (False, True))
     if split == "train":
         return [*fast, *slow] if int(number) % 6 == 0 else fast
     turn = int(number) // 10
