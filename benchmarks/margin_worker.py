@@ -122,7 +122,7 @@ def _measured(engine: Engine, output: Output) -> Margins:
         other = editor.judge(logits, token).best
         edits.append(None if other == token else round(sampler.margin(logits, other), DECIMALS))
         margins.append(round(sampler.margin(logits, token), DECIMALS))
-        sampler.push(token)
+        sampler.skip(token)
     return Margins(output.name, margins, edits)
 
 

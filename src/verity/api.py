@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # imported in the functions instead: `import verity` stays ch
     from verity.statements.request import Issued
     from verity.store.blobs import Blobs
     from verity.store.reading import Progress
+    from verity.verify.calibration import Calibration
     from verity.verify.kinds import AnyClaim
     from verity.verify.policy import Expected, Policy
     from verity.verify.report import Report
@@ -53,6 +54,7 @@ def verify(
     states: str | os.PathLike[str] | StateSource | None = None,
     replay: bool | None = None,
     replayer: Replayer | None = None,
+    calibration: Calibration | str | os.PathLike[str] | None = None,
     home: str | os.PathLike[str] | None = None,
     threads: int | None = None,
     limit_s: float = 900.0,
@@ -76,6 +78,8 @@ def verify(
     replay      run the model again (in a process of its own, at most ``limit_s`` seconds); the model must be in this
                 device's store, and be one that you or the policy name, the catalogue's, or one that this device ran
     replayer    makes the replay instead, for other engines
+    calibration what honest margins look like (a Calibration or its file), for the statistical check of other models than
+                the default one
 
     The device of ``home`` trusts itself. Without a replay nothing is written, and no home is needed.
     Raises FormatError or SignatureError when there is nothing to check, UsageError, StoreError.
@@ -108,6 +112,7 @@ def verify(
         checkpoint=checkpoint,
         previous=read_bundle(previous) if previous is not None else None,
         spot=challenge,
+        calibrations=_calibrations(calibration),
     )
     if not (replay or spot) or replayer is not None:
         return verify_bundle(bundle, rules, expected, replayer if replay or spot else None)
@@ -116,6 +121,14 @@ def verify(
 
         apart = ProcessReplayer(blobs, numerics, threads=threads, limit_s=limit_s, progress=progress)
         return verify_bundle(bundle, rules, expected, _consenting(apart, blobs, numerics, rules, expected))
+
+
+def _calibrations(given: Calibration | str | os.PathLike[str] | None) -> list[Calibration]:
+    from verity.verify.calibration import Calibration, open_calibration
+
+    if given is None:
+        return []
+    return [given if isinstance(given, Calibration) else open_calibration(Path(given))]
 
 
 def _challenge(

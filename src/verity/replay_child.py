@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -19,11 +20,13 @@ from verity.engines.numerics import Numerics, measure, setting_of
 from verity.errors import FormatError, VerityError
 from verity.statements.strict import canonical
 from verity.verify.kinds import AnyClaim, replay_claim
+from verity.verify.margins import measure as measure_margins
 from verity.verify.replay import CannotReplay, Claim, Replayed
 
 STEPS = ("measuring numerics", "replaying")
 MAX_SAID = 1000
 _MEASURING, _REPLAYING = range(2)
+_ROUNDING = ("flash_attention", "kv_cache")
 _SYSTEM = ("/usr", "/lib", "/lib64", "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system")
 _READABLE = (sys.prefix, sys.base_prefix, *_SYSTEM)
 
@@ -59,10 +62,16 @@ def replay_apart(engine: Engine, request: Request, tell: Callable[[int, int, int
     measured = "" if numerics else setting
     if numerics is None:
         numerics = measure(engine, lambda done, total: tell(done, total, _MEASURING))
-    outcome = None
-    if numerics.exact and claim.numerics == numerics:
-        outcome = replay_claim(engine, claim, lambda done, total: tell(done, total, _REPLAYING))
-    return measured, Replayed(numerics=numerics, engine=engine.description, outcome=outcome)
+
+    def replaying(done: int, total: int) -> None:
+        tell(done, total, _REPLAYING)
+
+    outcome = margins = None
+    if numerics.exact and claim.numerics == numerics and engine.context == claim.context:
+        outcome = replay_claim(engine, claim, replaying)
+    elif isinstance(claim, Claim):
+        margins = measure_margins(engine, claim, replaying)
+    return measured, Replayed(numerics=numerics, engine=engine.description, outcome=outcome, measured=margins)
 
 
 def main() -> None:
@@ -114,12 +123,17 @@ def _replay_locked(request: Request, tell: Callable[[int, int, int], None]) -> t
         threads=request.threads,
         micro_batch=request.micro_batch,
     )
-    if canonical(engine.context) != canonical(request.claim.context):
+    if canonical(_without_numerics(engine.context)) != canonical(_without_numerics(request.claim.context)):
         named = str(request.claim.context)[:MAX_SAID]
         raise FormatError(f"the receipt names context options that this engine does not have: {named}")
     used = zip(request.claim.adapters, request.adapters, strict=True)
     engine.use_adapters([AdapterFile(adapter.blake3, Path(path), adapter.scale) for adapter, path in used])
     return replay_apart(engine, request, tell)
+
+
+def _without_numerics(context: dict[str, Any]) -> dict[str, Any]:
+    """Options of a context but for those that change only the rounding: with other ones, a replay is statistical."""
+    return {name: value for name, value in context.items() if name not in _ROUNDING}
 
 
 if __name__ == "__main__":

@@ -34,9 +34,11 @@ from verity.store.adapters import add_command, base_in
 from verity.store.blobs import Blob, Blobs
 from verity.store.reading import Progress
 from verity.verify.kinds import AnyClaim
-from verity.verify.replay import CannotReplay, ModelName, Replayed
+from verity.verify.margins import check_margins
+from verity.verify.replay import CannotReplay, Claim, ModelName, Replayed
 
-_MAX_LINE = 1 << 18
+_MAX_LINE = 1 << 21
+"""Bytes: the margins of as many tokens as a context may have."""
 _MAX_LINES = 20_000
 _GIB = 1 << 30
 _COPIES = 2
@@ -97,6 +99,10 @@ class ProcessReplayer:
             raise CannotReplay(last.problem or "the replay process gave no answer", last.hint)
         if last.replayed.outcome is not None and last.replayed.numerics != claim.numerics:
             raise CannotReplay("the replay process contradicts itself")
+        try:
+            _check_measured(last.replayed, claim)
+        except FormatError as error:
+            raise CannotReplay(f"the replay process answered with nonsense: {error}") from error
         if last.setting:
             try:
                 self._numerics.keep(_files(claim), last.setting, last.replayed.numerics)
@@ -216,6 +222,15 @@ def _check_size(claim: AnyClaim) -> None:
     tokens = claim.longest
     if tokens > MAX_CONTEXT:
         raise CannotReplay(f"the receipt's {tokens:,} tokens are more than the {MAX_CONTEXT:,} that a context may have")
+
+
+def _check_measured(replayed: Replayed, claim: AnyClaim) -> None:
+    """Raises FormatError for margins of something else than this claim."""
+    if replayed.measured is None:
+        return
+    if replayed.outcome is not None or not isinstance(claim, Claim):
+        raise FormatError("it measured margins where there are none")
+    check_margins(replayed.measured, claim)
 
 
 def _signal_name(number: int) -> str:

@@ -9,81 +9,89 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
-from verity.sampling.noise import all_words, gumbel, position_key
+from verity.sampling.noise import Floats, all_words, gumbel, position_key
 from verity.sampling.sampler import Logits, Sampler, Tokens, most_likely
 
 MOST = 32.0
 """Margins end here: no difference in logits between two tokens that a model would write is larger."""
+_NEAR = 64
+"""Tokens just outside the filters that might have been inside."""
 
 
 class MarginSampler(Sampler):
-    """A sampler that measures: ``margin`` of any token, then ``push`` of the one that stands there."""
+    """A sampler that measures: ``margin`` of any token, then ``skip`` over the one that stands there."""
 
     def margin(self, logits: Logits, claimed: int) -> float:
         """The signed margin of ``claimed``, in logits, within ±MOST. Raises EngineError on NaN.
 
-        Not above 0: it is what these logits give, and leads the next token that passes the filters by so much. Above 0:
-        so far must logits move until it passes the filters and has the largest score. ``claimed`` is in the vocabulary.
+        Not above 0: it is what these logits give, and stays so unless they move by that much. Above 0: so far must they
+        move until it is. ``claimed`` is in the vocabulary.
         """
-        adjusted = self._penalised(logits)
+        adjusted = self._penalised(logits).astype(np.float64)
         if self._parameters.greedy:
-            margin = _rival(adjusted.astype(np.float64), claimed)
+            margin = _against(adjusted, np.full(len(adjusted), np.inf), claimed)
+        elif self._unfiltered:
+            noise = gumbel(all_words(position_key(self._seed, self.position), len(adjusted)))
+            scores = adjusted + self._parameters.temperature * noise
+            margin = _against(scores, np.full(len(scores), np.inf), claimed)
         else:
-            margin = self._noisy(adjusted, claimed)
+            margin = self._filtered(adjusted, claimed)
         return min(max(margin, -MOST), MOST)
 
-    def push(self, token: int) -> None:
-        """Go on with ``token`` as the history."""
-        self._remember(token)
+    def _filtered(self, adjusted: Floats, claimed: int) -> float:
+        """Among the tokens that pass, those near, and the claimed one."""
+        passing = len(self._survivors(adjusted, 0.0).tokens)
+        width = max(passing + _NEAR, self._parameters.top_k + 1)
+        tokens: Tokens = most_likely(adjusted, min(width, len(adjusted)))
+        if claimed not in tokens:
+            tokens = np.append(tokens, claimed)
+        logits = adjusted[tokens]
+        scores = self._parameters.temperature * self._scores(tokens, logits)
+        return _against(scores, self._insides(adjusted, logits), int(np.flatnonzero(tokens == claimed)[0]))
 
-    def _noisy(self, adjusted: npt.NDArray[np.floating], claimed: int) -> float:
-        temperature = self._parameters.temperature
-        if self._unfiltered:
-            noise = gumbel(all_words(position_key(self._seed, self.position), len(adjusted)))
-            return _rival(adjusted + temperature * noise, claimed)
-        survivors = self._survivors(adjusted, 0.0)
-        scores = temperature * self._scores(survivors.tokens, survivors.logits)
-        at = np.flatnonzero(survivors.tokens == claimed)
-        if len(at):
-            return _rival(scores, int(at[0]))
-        one = np.array([claimed])
-        own = temperature * float(self._scores(one, adjusted[one].astype(np.float64))[0])
-        return max(float(scores.max()) - own, self._outside(adjusted, claimed))
-
-    def _outside(self, adjusted: npt.NDArray[np.floating], claimed: int) -> float:
-        """How far outside the filters a token is: the largest of its distances to their edges."""
-        p, logit = self._parameters, float(adjusted[claimed])
-        keep = min(p.top_k or len(adjusted), len(adjusted))
-        kept: Tokens = most_likely(adjusted, keep)
-        logits = adjusted[kept].astype(np.float64)
-        distance = float(logits[-1]) - logit
+    def _insides(self, adjusted: Floats, logits: Floats) -> Floats:
+        """How far inside all filters tokens with these ``logits`` (largest first) are; below 0: outside."""
+        p, inside = self._parameters, np.full(len(logits), np.inf)
+        keep = p.top_k if 0 < p.top_k < len(adjusted) else len(adjusted)
+        if keep < len(logits):
+            inside = _distances(logits, keep)
         if p.top_p < 1.0:
-            distance = max(distance, _beyond_top_p(logits, logit, p.top_p))
+            inside = np.minimum(inside, _inside_top_p(adjusted, logits, keep, p.top_p))
         if p.min_p > 0.0:
-            distance = max(distance, float(logits[0]) + math.log(p.min_p) - logit)
-        return distance
+            inside = np.minimum(inside, logits - logits[0] - math.log(p.min_p))
+        inside[0] = np.inf  # the most likely token always passes
+        return inside
 
 
-def _rival(scores: npt.NDArray[np.float64], claimed: int) -> float:
-    """The largest other score less the claimed one's; −MOST when there is no other."""
-    own = float(scores[claimed])
-    others = np.delete(scores, claimed)
-    return float(others.max()) - own if len(others) and others.max() > -np.inf else -MOST
+def _against(scores: Floats, inside: Floats, claimed: int) -> float:
+    """What the claimed token needs to win: to pass itself, and against each other token, the smaller of a higher score
+    and the other's not passing. −MOST when there is no other."""
+    others = np.minimum(inside, scores - scores[claimed])
+    others[claimed] = -MOST
+    return max(float(others.max()), -float(inside[claimed]))
 
 
-def _beyond_top_p(logits: npt.NDArray[np.float64], logit: float, top_p: float) -> float:
-    """How far a token with ``logit`` is beyond the edge of top-p, among the tokens with ``logits`` (largest first).
+def _distances(logits: Floats, kept: int) -> Floats:
+    """To the edge between the first ``kept`` logits and the next: how far above the first that does not pass, or below
+    the last that does."""
+    following = logits[kept] if kept < len(logits) else -np.inf
+    return np.where(np.arange(len(logits)) < kept, logits - following, logits - logits[kept - 1])
 
-    The edge moves with the weight of the tokens before it, so there are two measures, and the smaller counts: the
-    difference to the last logit that passes, and the difference in log odds between the weight before it and top_p.
-    """
+
+def _inside_top_p(adjusted: Floats, logits: Floats, keep: int, top_p: float) -> Floats:
+    """The edge of top-p moves with the weight of the tokens before it. There are two ways across, and the shorter one
+    counts: the distance in logits, and in the log odds of the weight before a token against ``top_p``."""
     weights = np.exp(logits - logits[0])
-    running = np.cumsum(weights)
-    before = (running - weights) / running[-1]
-    last = max(1, int(np.searchsorted(before, top_p))) - 1
-    above = float(weights[logits > logit].sum())
-    rest = max(float(running[-1]) - above, math.exp(max(logit - float(logits[0]), -700.0)))
-    odds = math.log(above / rest) - math.log(top_p / (1.0 - top_p)) if above > 0.0 else 0.0
-    return min(float(logits[last]) - logit, odds)
+    if keep < len(adjusted):
+        total = above_last = float(weights[:keep].sum())
+    else:  # the last may be a claimed token from far down, with others before it that are not here
+        all_weights = np.exp(adjusted - logits[0])
+        total, above_last = float(all_weights.sum()), float(all_weights[adjusted > logits[-1]].sum())
+    before = (np.cumsum(weights) - weights) / total
+    before[-1] = max(before[-1], above_last / total)
+    before = np.minimum(before, 1.0)
+    with np.errstate(divide="ignore"):
+        odds = math.log(top_p / (1.0 - top_p)) - (np.log(before) - np.log1p(-before))
+    steps = _distances(logits, max(1, int(np.searchsorted(before, top_p))))
+    return np.where(odds > 0.0, np.minimum(np.maximum(steps, 0.0), odds), np.maximum(np.minimum(steps, 0.0), odds))

@@ -34,8 +34,10 @@ def _measure(
     sequence = [*claim.prompt_tokens, *claim.tokens[:-1]]
     rows = engine.advance_all(sequence, skip=len(claim.prompt_tokens) - 1)
     for position, (token, logits) in enumerate(zip(claim.tokens, rows, strict=True)):
+        if (wrong := judge.over()) is not None:
+            return wrong
         margins.append(round(sampler.margin(judge.allowing(logits), token), DECIMALS))
-        sampler.push(token)
+        sampler.skip(token)
         if (wrong := judge.skip(token)) is not None:
             return wrong
         if progress is not None and position % 16 == 15:

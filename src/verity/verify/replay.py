@@ -148,7 +148,7 @@ class Judge:
 
     def skip(self, token: int) -> Outcome | None:
         """What is wrong with going on after what came before, if anything is."""
-        if (over := self._over()) is not None:
+        if (over := self.over()) is not None:
             return over
         self._sampler.skip(token)
         if not self._push(token):
@@ -157,7 +157,7 @@ class Judge:
 
     def token(self, token: int, logits: Logits) -> Outcome | None:
         """What is wrong with this token, where the model gives ``logits``; None when it is the one."""
-        if (over := self._over()) is not None:
+        if (over := self.over()) is not None:
             return over
         position = len(self._output.tokens)
         verdict = self._sampler.judge(self.allowing(logits), token)
@@ -178,7 +178,8 @@ class Judge:
         """The digest of what the grammar allowed for the last token; NO_GRAMMAR without one."""
         return self._constraint.digest() if self._constraint is not None else NO_GRAMMAR
 
-    def _over(self) -> Outcome | None:
+    def over(self) -> Outcome | None:
+        """What is wrong with going on, if the answer is over."""
         if self._output.finish is None:
             return None
         count = len(self._output.tokens)
