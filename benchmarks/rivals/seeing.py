@@ -28,7 +28,7 @@ def see(engine: WatchedEngine, group: str, output: Output) -> Seen:
     for token, logits, by in judged(engine, claim):
         missed.append(None if math.isinf(by) else by)
         margins.append(round(signed.margin(logits, token), DECIMALS))
-        signed.push(token)
+        signed.skip(token)
     errors = toploc_check.check(engine.states, output.proofs) if output.proofs else []
     return Seen(output.number, missed, margins, errors)
 
