@@ -74,7 +74,7 @@ def calibration() -> Calibration:
         format=1,
         models=["0" * 64],
         numerics=["one", "other"],
-        library="0",
+        engine="0",
         honest_tokens=1000,
         covered=Covered(greedy=False, temperature=(0.5, 1.0), repetition_penalty=(1.0, 1.0)),
         edges=[0.0, 1.0],
