@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from verity.verify.calibration import Alternative, Calibration, Null
-from verity.verify.statistics import log_ratio, token_scores
+from verity.verify.statistics import token_scores
 
 Floats = npt.NDArray[np.float64]
 
@@ -57,8 +57,6 @@ def honest_misses(margins: Floats) -> Floats:
     return np.concatenate([counted[:start], np.maximum(expected, 1e-12)])
 
 
-
-
 def tables(honest: Floats, lies: Mapping[str, Floats], edits: Floats) -> list[Alternative]:
     """The log likelihood ratios, given the size of a margin, of missing and of being drawn."""
     drawn, missed = count(honest).drawn, honest_misses(honest)
@@ -81,7 +79,9 @@ def _lying(counts: Counts, rate: Floats) -> Floats:
 def _alternative(name: str, lying: Floats, rate: Floats) -> Alternative:
     lying = np.clip(np.maximum(lying, rate), 1e-9, 0.95)
     drawn, missed = np.log((1.0 - lying) / (1.0 - rate)), np.log(lying / rate)
-    return Alternative(name=name, drawn=[round(float(x), 4) for x in drawn], missed=[round(float(x), 4) for x in missed])
+    return Alternative(
+        name=name, drawn=[round(float(x), 4) for x in drawn], missed=[round(float(x), 4) for x in missed]
+    )
 
 
 def tempered(alternatives: Sequence[Alternative], by: float) -> list[Alternative]:
@@ -122,7 +122,13 @@ def chunks(outputs: Sequence[Sequence[float]], tokens: int) -> list[Sequence[flo
 
 def window_scores(outputs: Sequence[Sequence[float]], tokens: int, calibration: Calibration) -> Floats:
     """The scores of all whole windows."""
-    return np.array([log_ratio(token_scores(chunk, calibration)) for chunk in chunks(outputs, tokens)])
+    pieces = chunks(outputs, tokens)
+    if not pieces:
+        return np.zeros(0)
+    joined = np.concatenate([np.asarray(piece) for piece in pieces])
+    scores = token_scores(joined, calibration).reshape(-1, len(pieces), tokens).sum(axis=2)
+    largest = scores.max(axis=0)
+    return np.asarray(largest + np.log(np.exp(scores - largest).mean(axis=0)))
 
 
 def fitted(
@@ -131,8 +137,8 @@ def fitted(
     lies: Mapping[str, Sequence[Sequence[float]]],
     edits: Sequence[float],
 ) -> Calibration:
-    """``calibration`` with tables and nulls from these margins, each output a list. The nulls of one half of the outputs
-    are of scores by tables from the other half."""
+    """``calibration`` with tables and nulls from these margins, a list for each output. The nulls of one half of the
+    outputs are of scores by tables from the other half."""
     halves = honest[::2], honest[1::2]
     joined = {name: np.concatenate([np.asarray(x) for x in outputs]) for name, outputs in lies.items()}
     edited = np.asarray(edits)
@@ -141,7 +147,7 @@ def fitted(
         made = tempered(tables(np.concatenate([np.asarray(x) for x in outputs]), joined, edited), by)
         return msgspec.structs.replace(calibration, edges=list(EDGES), alternatives=made)
 
-    for by in np.arange(1.0, 0.45, -0.05):
+    for by in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5):
         crossed = [(with_tables(halves[1], by), halves[0]), (with_tables(halves[0], by), halves[1])]
         if all(_fair(crossed, tokens) for tokens in (32, 64, 128)):
             break

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+from blake3 import blake3
 
 import builds
 from margin_cases import NUMERICS, Case, cases, checkers
@@ -31,25 +32,26 @@ class Cache:
 
     def __init__(self, model: Path, progress: Progress | None = None) -> None:
         self.model = model
-        self._folder = builds.CACHE / "margins" / model.name[:16]
+        self.digest = blake3(model.read_bytes()).hexdigest()
+        self._folder = builds.CACHE / "margins" / self.digest[:16]
         self._progress = progress
         for name in ("outputs", "margins"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
 
     def honest(self, split: str, maker: str, share: float = 1.0) -> dict[str, Output]:
         """The outputs of this split that ``maker`` makes, or the first ``share`` of them, by name."""
-        wanted = [_wanted(case) for case in cases(split, maker)]
-        wanted = wanted[: math.ceil(share * len(wanted))]
-        return self.made(f"{split}-{maker}", wanted, maker, self.model)
+        asked = [wanted(case) for case in cases(split, maker)]
+        asked = asked[: math.ceil(share * len(asked))]
+        return self.made(f"{split}-{maker}", asked, maker, self.model)
 
-    def made(self, name: str, wanted: list[Wanted], maker: str, model: Path) -> dict[str, Output]:
-        """The outputs wanted, made by ``maker`` with the weights of ``model``, in the file ``name``."""
+    def made(self, name: str, asked: list[Wanted], maker: str, model: Path) -> dict[str, Output]:
+        """The outputs asked for, made by ``maker`` with the weights of ``model``, in the file ``name``."""
         file = self._folder / "outputs" / f"{name}.jsonl"
         here = _read(file, Output)
-        missing = [each for each in wanted if each.name not in here]
+        missing = [each for each in asked if each.name not in here]
         self._work(maker, Job(model=str(model), file=str(file), make=missing), f"writing ({maker})")
         here = _read(file, Output)
-        return {each.name: here[each.name] for each in wanted}
+        return {each.name: here[each.name] for each in asked}
 
     def margins(self, name: str, outputs: Iterable[Output], checker: str) -> dict[str, Margins]:
         """The margins of these outputs under the numerics of ``checker``, in the file ``name``@``checker``."""
@@ -100,7 +102,8 @@ def pairs(cache: Cache, split: str, share: float = 1.0) -> dict[tuple[str, str],
     return found
 
 
-def _wanted(case: Case) -> Wanted:
+def wanted(case: Case) -> Wanted:
+    """What the process that makes an output is told."""
     return Wanted(name=case.name, prompt=case.prompt, sampling=case.sampling, nonce=case.nonce.hex())
 
 

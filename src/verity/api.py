@@ -78,8 +78,8 @@ def verify(
     replay      run the model again (in a process of its own, at most ``limit_s`` seconds); the model must be in this
                 device's store, and be one that you or the policy name, the catalogue's, or one that this device ran
     replayer    makes the replay instead, for other engines
-    calibration what honest margins look like (a Calibration or its file), for the statistical check of other models than
-                the default one
+    calibration what honest margins look like (a Calibration or its file), for the statistical check of other models
+                than the default one
 
     The device of ``home`` trusts itself. Without a replay nothing is written, and no home is needed.
     Raises FormatError or SignatureError when there is nothing to check, UsageError, StoreError.

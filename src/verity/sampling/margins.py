@@ -15,6 +15,8 @@ from verity.sampling.sampler import Logits, Sampler, Tokens, most_likely
 
 MOST = 32.0
 """Margins end here: no difference in logits between two tokens that a model would write is larger."""
+_LEAST = -1e9
+"""Stands for the −∞ of what a grammar does not allow, so that differences are numbers."""
 _NEAR = 64
 """Tokens just outside the filters that might have been inside."""
 
@@ -28,7 +30,7 @@ class MarginSampler(Sampler):
         Not above 0: it is what these logits give, and stays so unless they move by that much. Above 0: so far must they
         move until it is. ``claimed`` is in the vocabulary.
         """
-        adjusted = self._penalised(logits).astype(np.float64)
+        adjusted = np.maximum(self._penalised(logits).astype(np.float64), _LEAST)
         if self._parameters.greedy:
             margin = _against(adjusted, np.full(len(adjusted), np.inf), claimed)
         elif self._unfiltered:

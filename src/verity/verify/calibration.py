@@ -1,4 +1,4 @@
-"""A calibration of the statistical check: what honest margins look like. A JSON file, specified in spec/statistics.md §3.
+"""A calibration of the statistical check: what honest margins look like. A JSON file (spec/statistics.md §3).
 
 It is measured (benchmarks/calibrate.py), never guessed, and holds for the models and the sampling that it names.
 """
@@ -45,7 +45,7 @@ class Null(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Covered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The sampling that it was measured with; greedy besides, if ``greedy``. Anything narrower than these is covered."""
+    """The sampling that it was measured with: from … to, and greedy besides if ``greedy``."""
 
     greedy: bool
     temperature: tuple[float, float]
@@ -53,9 +53,15 @@ class Covered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """See spec/statistics.md §3. ``engine`` is its version, ``edges`` are the sizes of margins (logits) at which a bin begins, the first 0;
-    ``typical_edit`` is the median margin of a token that the model might as well have written.
-    Raises FormatError."""
+    """What was measured, and the rates that are promised for it. Raises FormatError.
+
+    models            BLAKE3 digests (hex) of the models that it holds for
+    numerics, engine  between which builds it was measured, and of which version of the engine
+    honest_tokens     how many tokens were checked for it
+    edges             sizes of margins (logits) at which a bin begins; the first is 0
+    threshold         the largest p-value that is refused; honest outputs are refused at most at ``false_alarm_rate``
+    typical_edit      the median margin (logits) of a token that the model might as well have written
+    """
 
     format: int
     models: list[str]
@@ -109,7 +115,11 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         if model not in self.models:
             return "the calibration is of another model"
         low, high = self.covered.repetition_penalty
-        if not low <= parameters.repetition_penalty <= high or parameters.presence_penalty or parameters.frequency_penalty:
+        if (
+            not low <= parameters.repetition_penalty <= high
+            or parameters.presence_penalty
+            or parameters.frequency_penalty
+        ):
             return "the calibration does not cover these penalties"
         low, high = self.covered.temperature
         if not (self.covered.greedy if parameters.greedy else low <= parameters.temperature <= high):

@@ -44,9 +44,11 @@ def _uncovered(calibration: Calibration, claim: Claim, replayed: Replayed) -> st
         return "the calibration is of the model without adapters"
     if claim.grammar is not None:
         return "the calibration does not cover grammars"
+    if reason := calibration.uncovered(claim.model.blake3, claim.parameters):
+        return reason
     if replayed.engine.get("version") != calibration.engine:
         return f"the calibration is of another version of the engine, {calibration.engine}"
-    return calibration.uncovered(claim.model.blake3, claim.parameters)
+    return ""
 
 
 def _judged(measured: Measured, calibration: Calibration) -> Check:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -33,6 +34,8 @@ class Judgement(msgspec.Struct, frozen=True):
                       None if there is a place where it would not have been
     smallest_share    so large a share of tokens, each replaced by one that the model might as well have written, would
                       have been flagged; None if even all would not
+
+    The last two are None for an output that is flagged as it is.
     """
 
     p_value: float
@@ -51,14 +54,16 @@ def judge(margins: Sequence[float], calibration: Calibration) -> Judgement:
     scores = token_scores(margins, calibration)
     pieces = windows(len(margins), calibration.window)
     chances = [_chance(log_ratio(scores[:, piece]), piece.stop - piece.start, calibration) for piece in pieces]
+    p_value = _p_value(scores, calibration)
+    refused = p_value <= calibration.threshold
     return Judgement(
-        p_value=_p_value(scores, calibration),
+        p_value=p_value,
         likelihood_ratio=math.exp(min(log_ratio(scores), 700.0)),
         tokens=len(margins),
         windows=len(pieces),
-        flagged=sum(chance * 2 * len(pieces) <= calibration.threshold for chance in chances),
-        smallest_shift=_smallest_shift(scores, calibration),
-        smallest_share=_smallest_share(scores, calibration),
+        flagged=sum(chance * _tests(len(pieces)) <= calibration.threshold for chance in chances),
+        smallest_shift=None if refused else _smallest_shift(scores, calibration),
+        smallest_share=None if refused else _smallest_share(scores, calibration),
     )
 
 
@@ -83,24 +88,32 @@ def windows(tokens: int, longest: int) -> list[slice]:
     """The fewest pieces of at most ``longest`` tokens, their lengths as equal as can be."""
     count = -(-tokens // longest)
     edges = [tokens * number // count for number in range(count + 1)]
-    return [slice(start, end) for start, end in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(start, end) for start, end in pairwise(edges)]
 
 
 def _p_value(scores: Floats, calibration: Calibration) -> float:
-    """Two tests, so twice the smaller p-value (Bonferroni), which for the windows is their number times the smallest.
+    """A single window has one test. Otherwise there are two, so twice the smaller p-value (Bonferroni), which for the
+    windows is their number times the smallest.
     For the whole, an average of likelihood ratios exceeds x with a chance of at most 1 / x (Markov)."""
     pieces = windows(scores.shape[1], calibration.window)
     worst = min(_chance(log_ratio(scores[:, piece]), piece.stop - piece.start, calibration) for piece in pieces)
+    if len(pieces) == 1:
+        return worst
     whole = math.exp(-max(log_ratio(scores), 0.0))
     return min(1.0, 2.0 * min(len(pieces) * worst, whole))
+
+
+def _tests(count: int) -> int:
+    """By what the p-value of one window among ``count`` is multiplied."""
+    return 2 * count if count > 1 else 1
 
 
 def _chance(score: float, tokens: int, calibration: Calibration) -> float:
     """How often an honest window of so many tokens scores at least ``score``: the larger of the two for the calibrated
     lengths around it."""
     at = next(i for i, null in enumerate(calibration.nulls) if null.tokens >= tokens)
-    around = calibration.nulls[at : at + 1] if calibration.nulls[at].tokens == tokens else calibration.nulls[at - 1 : at + 1]
-    return max(_survival(score, null) for null in around)
+    around = range(at if calibration.nulls[at].tokens == tokens else at - 1, at + 1)
+    return max(_survival(score, calibration.nulls[i]) for i in around)
 
 
 def _survival(score: float, null: Null) -> float:
@@ -114,10 +127,6 @@ def _survival(score: float, null: Null) -> float:
 
 
 # --- what would have been seen ----------------------------------------------------------------------------------------
-
-
-def _flagged(scores: Floats, calibration: Calibration) -> bool:
-    return _p_value(scores, calibration) <= calibration.threshold
 
 
 def _smallest_shift(scores: Floats, calibration: Calibration) -> float | None:
@@ -141,7 +150,7 @@ def _seen_anywhere(window: Floats, whole: Floats, edit: Floats, tokens: int, cal
         change = (edit - column)[:, None]
         alone = _chance(log_ratio(np.column_stack([window, change])), window.shape[1], calibration)
         together = math.exp(-max(log_ratio(np.column_stack([whole[:, None], change])), 0.0))
-        if 2.0 * min(count * alone, together) > calibration.threshold:
+        if min(_tests(count) * alone, 2.0 * together if count > 1 else 1.0) > calibration.threshold:
             return False
     return True
 
@@ -155,7 +164,7 @@ def _smallest_share(scores: Floats, calibration: Calibration) -> float | None:
     def seen(count: int) -> bool:
         edited = scores.copy()
         edited[:, (np.arange(count) * tokens + tokens // 2) // count] = edit[:, None]
-        return _flagged(edited, calibration)
+        return _p_value(edited, calibration) <= calibration.threshold
 
     if not seen(tokens):
         return None

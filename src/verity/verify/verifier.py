@@ -108,8 +108,10 @@ def _replay_checks(
         checked = _not_made(spot.NAME, _NOT_OPENED)
         origin = _not_made(NAME, _NOT_OPENED)
     else:
-        instead = expected.spot is not None and not expected.spot.also
-        replays = [_not_made(name, _SPOT) for name in _REPLAYS] if instead else _replayed(kind, opened, replayer, expected)
+        if expected.spot is not None and not expected.spot.also:
+            replays = [_not_made(name, _SPOT) for name in _REPLAYS]
+        else:
+            replays = _replayed(kind, opened, replayer, expected)
         checked = _try(spot.NAME, lambda: _spot_checked(opened, expected.spot, replayer))
         said = {check.name: check.status for check in (*before, *replays)}
         origin = _try(NAME, lambda: seed_origin(opened.fields, policy, expected, known, device, said))
