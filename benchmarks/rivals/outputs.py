@@ -44,6 +44,12 @@ class Replay(Line, frozen=True):
     errors: list[tuple[float, float, float]]
 
 
+class Compared(Line, frozen=True):
+    """Which CHUNKs have a token that equal numerics would not have drawn there."""
+
+    differs: list[bool]
+
+
 def read_lines(path: Path, kind: type[_T]) -> dict[int, _T]:
     """The lines in a file, by number. A last line that was cut off counts for nothing, and is taken away."""
     if not path.exists():

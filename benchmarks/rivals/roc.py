@@ -1,9 +1,11 @@
 """How well a score tells dishonest pieces of output from honest ones: area under the curve, power, tokens needed.
 
-A piece is one CHUNK of tokens; its score is a row of one number or several. More tokens are more pieces, drawn with
-replacement from those at hand, and their rows are added up. So a figure for many tokens speaks of that many under the
-same lie, in one output or in several. A sum of several numbers is a log likelihood ratio for each of several lies: what
-counts is the log of their mean likelihood ratio (of one number, the number itself).
+A piece is one CHUNK of tokens; its score is a row of one number or several. More tokens are more pieces, whose rows are
+added up: a run of pieces of one output (which goes on at its beginning), and more than it has are those of several
+outputs under the same lie. Outputs are drawn from those at hand, with replacement.
+
+A sum of several numbers is a log likelihood ratio for each of several lies: what counts is the log of their mean
+likelihood ratio (of one number, the number itself).
 """
 
 from __future__ import annotations
@@ -61,17 +63,24 @@ def together(rows: npt.ArrayLike) -> Floats:
     return scores
 
 
-def drawn(pieces: Floats, count: int, draws: int = DRAWS, seed: int = 0) -> Floats:
-    """The score of ``count`` of the ``pieces`` (pieces, numbers), ``draws`` times."""
+def drawn(scored: Floats, count: int, draws: int = DRAWS, seed: int = 0) -> Floats:
+    """The score of ``count`` pieces of the outputs ``scored`` (outputs, pieces, numbers), ``draws`` times."""
     rng = np.random.default_rng([seed, count])
-    sums = np.zeros((draws, pieces.shape[1]))
-    for chosen in rng.integers(0, len(pieces), size=(count, draws)):
-        sums += pieces[chosen]
+    outputs, pieces, _ = scored.shape
+    whole, rest = divmod(count, pieces)
+    sums = np.zeros((draws, scored.shape[2]))
+    totals = scored.sum(axis=1)
+    for chosen in rng.integers(0, outputs, size=(whole, draws)):
+        sums += totals[chosen]
+    chosen, start = rng.integers(0, outputs, size=draws), rng.integers(0, pieces, size=draws)
+    for step in range(rest):
+        sums += scored[chosen, (start + step) % pieces]
     return together(sums)
 
 
 def power(honest: Floats, dishonest: Floats, count: int) -> float:
-    """How often ``count`` dishonest pieces score above all but FALSE_ALARMS of as many honest ones."""
+    """How often ``count`` dishonest pieces score above all but FALSE_ALARMS of as many honest ones; both (outputs,
+    pieces, numbers)."""
     limit = float(np.quantile(drawn(honest, count, seed=1), 1 - FALSE_ALARMS, method="higher"))
     return float((drawn(dishonest, count, seed=2) > limit).mean())
 
@@ -89,17 +98,3 @@ def tokens_needed(found: Sequence[float], chunk: int) -> int | None:
             break
         enough = count * chunk
     return enough
-
-
-def found_by_difference(positions: Sequence[int | None], chunk: int, length: int) -> list[float]:
-    """For a check that sees the first difference and has no false alarms: its power for each of PIECES. ``positions``
-    say where each output of ``length`` tokens differs; more tokens than that are several outputs."""
-
-    def share(tokens: int) -> float:
-        return sum(position is not None and position < tokens for position in positions) / len(positions)
-
-    def missed(tokens: int) -> float:
-        whole, rest = divmod(tokens, length)
-        return float((1 - share(length)) ** whole * (1 - share(rest)))
-
-    return [1 - missed(count * chunk) for count in PIECES]

@@ -8,14 +8,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from builds import variant
 from quantise import default_model, quantised
 from rivals import lies, toploc_check
-from rivals.worker import Task
+from rivals.worker import Kind, Task
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".verity" / "head-to-head"
@@ -41,6 +41,9 @@ class Run(NamedTuple):
 
     def replayed(self, group: str) -> Path:
         return self.folder / f"{group}.replayed.jsonl"
+
+    def compared(self, group: str) -> Path:
+        return self.folder / f"{group}.compared.jsonl"
 
 
 def prepare(build: str, progress: Progress) -> Run:
@@ -71,12 +74,19 @@ def _adapter() -> bytes:
     return lora(strength=lies.ADAPTER_STRENGTH, layers=30)
 
 
+def size(group: str, count: int) -> int:
+    """How many outputs a group has where each lie has ``count``. Honest ones are many: thresholds rest on them."""
+    return 5 * count // 2 if group == "honest" else count
+
+
 def complete(run: Run, count: int, build: str, progress: Progress) -> None:
-    """Make all lines of ``count`` outputs in each group that are missing. Raises RuntimeError when a worker fails."""
+    """Make all lines that are missing, for ``count`` outputs of each lie. Raises RuntimeError when a worker fails."""
     for group in GROUPS:
         way = lies.way_of(group)
         if way is not None:
             _work(run, "write", group, way.weights, count, None, progress)
+        if group in lies.LIES:
+            _work(run, "compare", group, lies.CLAIMED.weights, count, None, progress)
         if group != "calibration":
             _work(run, "replay", group, lies.CLAIMED.weights, count, None, progress)
     other = variant(build)
@@ -86,16 +96,16 @@ def complete(run: Run, count: int, build: str, progress: Progress) -> None:
 
 def _work(
     run: Run,
-    kind: Literal["write", "see", "replay"],
+    kind: Kind,
     group: str,
     weights: str,
     count: int,
     build: Path | None,
     progress: Progress,
 ) -> None:
-    into = {"write": run.written, "see": run.seen, "replay": run.replayed}[kind](group)
+    into = {"write": run.written, "see": run.seen, "replay": run.replayed, "compare": run.compared}[kind](group)
     paths = (str(run.weights[weights]), str(run.folder / "adapter.gguf"), str(run.written(group)), str(into))
-    task = msgspec.json.encode(Task(kind, group, *paths, count))
+    task = msgspec.json.encode(Task(kind, group, *paths, size(group, count)))
     env = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
     if build is not None:
         env["LLAMA_CPP_LIB_PATH"] = str(build)
@@ -107,6 +117,6 @@ def _work(
         worker.stdin.write(task)
         worker.stdin.close()
         for line in worker.stdout:
-            progress(int(line), count, f"{group}: {kind}")
+            progress(int(line), size(group, count), f"{group}: {kind}")
     if worker.returncode != 0:
         raise RuntimeError(f"the worker that should {kind} {group!r} failed; what is done is kept")

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 
 from rivals import lies, toploc_check
-from rivals.lies import CLAIMED, HONEST, TOKENS
-from rivals.outputs import Output, Replay, Seen
+from rivals.lies import CHUNK, CLAIMED, HONEST, TOKENS
+from rivals.outputs import Compared, Output, Replay, Seen
 from rivals.watched import WatchedEngine
 from verity.engines.llama import LlamaEngine
 from verity.engines.numerics import Numerics
@@ -51,6 +51,12 @@ def replayed(engine: WatchedEngine, group: str, output: Output) -> Replay:
         return Replay(output.number, outcome.evidence["position"], [])
     errors = toploc_check.check(engine.states, output.proofs) if group in HONEST and output.proofs else []
     return Replay(output.number, None, errors)
+
+
+def compared(engine: LlamaEngine, group: str, output: Output) -> Compared:
+    """Which pieces of an output an exact replay would refuse, each for itself."""
+    wrong = [by > 0.0 for _, _, by in judged(engine, claim_of(engine, group, output))]
+    return Compared(output.number, [any(wrong[at : at + CHUNK]) for at in range(0, TOKENS, CHUNK)])
 
 
 def claim_of(engine: LlamaEngine, group: str, output: Output) -> Claim:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
 from rivals import roc
-from rivals.lies import CHUNK, HONEST, LIES, TOKENS
-from rivals.methods import EXACT, STATISTICAL, TOPLOC, refusals, scorers
-from rivals.outputs import Replay, Seen, read_lines
+from rivals.lies import CHUNK, LIES
+from rivals.methods import EXACT, PIECES, STATISTICAL, TOPLOC, refusals, scorers
+from rivals.outputs import Compared, Line, Replay, Seen, read_lines
 from rivals.roc import Floats
-from rivals.running import GROUPS, Run
+from rivals.running import GROUPS, Run, size
 from verity.verify.calibration import Calibration
 
+_T = TypeVar("_T", bound=Line)
 Row = dict[str, Any]
 
 
@@ -26,15 +28,14 @@ def rows(run: Run, count: int, calibration: Calibration) -> list[Row]:
     tokens_needed   for a power of 95 %; None where no number that was tried is enough
     refused         the share of outputs that the method refuses by its own rule, if it has one
     """
-    seen = {group: _first(read_lines(run.seen(group), Seen), count) for group in GROUPS}
-    replays = {group: _first(read_lines(run.replayed(group), Replay), count) for group in GROUPS if group != HONEST[0]}
+    seen = {group: read(run.seen(group), Seen, size(group, count)) for group in GROUPS}
     methods, refuses = scorers(seen["calibration"], calibration), refusals(calibration)
-    found = []
-    for name in LIES:
-        found.append(_exact_row(name, replays["honest"], replays[name]))
+    found: list[Row] = []
+    for name, lie in LIES.items():
+        found.append({"lie": lie.title, "method": EXACT} | _exact_row(run, name, count))
         for method, score in methods.items():
-            row = statistical_row([score(one) for one in seen["honest"]], [score(one) for one in seen[name]])
-            found.append({"lie": LIES[name].title, "method": method} | row)
+            good, bad = (np.stack([score(one) for one in seen[group]]) for group in ("honest", name))
+            found.append({"lie": lie.title, "method": method} | row_of(good, bad))
             if method in refuses:
                 found[-1]["refused"] = _share([refuses[method](one) for one in seen[name]])
     return found
@@ -42,8 +43,8 @@ def rows(run: Run, count: int, calibration: Calibration) -> list[Row]:
 
 def honest(run: Run, count: int, calibration: Calibration) -> Row:
     """What the methods say of the honest outputs that they were not set by."""
-    seen = _first(read_lines(run.seen("honest"), Seen), count)
-    replays = _first(read_lines(run.replayed("honest"), Replay), count)
+    seen = read(run.seen("honest"), Seen, size("honest", count))
+    replays = read(run.replayed("honest"), Replay, size("honest", count))
     missed = [margin for one in seen for margin in one.missed]
     refuses = refusals(calibration)
     said: Row = {
@@ -58,25 +59,12 @@ def honest(run: Run, count: int, calibration: Calibration) -> Row:
     return said
 
 
-def statistical_row(honest: Sequence[Floats], dishonest: Sequence[Floats]) -> Row:
-    """The figures of a method from the scores (pieces, numbers) of each output."""
-    whole = roc.auc(*(roc.together([one.sum(axis=0) for one in scored]) for scored in (honest, dishonest)))
+def row_of(honest: Floats, dishonest: Floats) -> Row:
+    """The figures of a method from its scores (outputs, pieces, numbers)."""
+    whole = roc.auc(*(roc.together(scored.sum(axis=1)) for scored in (honest, dishonest)))
     low, high = roc.auc_interval(whole, len(honest), len(dishonest))
-    good, bad = np.concatenate(honest), np.concatenate(dishonest)
-    power = roc.powers(good, bad)
-    return _row(whole, low, high, roc.auc(roc.together(good), roc.together(bad)), power)
-
-
-def _exact_row(name: str, honest: Sequence[Replay], dishonest: Sequence[Replay]) -> Row:
-    differs = [0.0 if one.position is None else 1.0 for one in dishonest]
-    whole = roc.auc([one.position is not None for one in honest], differs)
-    low, high = roc.auc_interval(whole, len(honest), len(dishonest))
-    power = roc.found_by_difference([one.position for one in dishonest], CHUNK, TOKENS)
-    row = _row(whole, low, high, (1 + power[0]) / 2, power)
-    return {"lie": LIES[name].title, "method": EXACT} | row | {"refused": _share([bool(one) for one in differs])}
-
-
-def _row(whole: float, low: float, high: float, piece: float, power: list[float]) -> Row:
+    piece = roc.auc(*(roc.together(scored).ravel() for scored in (honest, dishonest)))
+    power = roc.powers(honest, dishonest)
     return {
         "auc": round(whole, 4),
         "auc_95": [round(low, 4), round(high, 4)],
@@ -86,7 +74,19 @@ def _row(whole: float, low: float, high: float, piece: float, power: list[float]
     }
 
 
-def _first(lines: dict[int, Any], count: int) -> list[Any]:
+def _exact_row(run: Run, name: str, count: int) -> Row:
+    """An honest output that did not replay exactly would count as a false alarm on all its pieces."""
+    good = [one.position is not None for one in read(run.replayed("honest"), Replay, size("honest", count))]
+    bad = np.array([one.differs for one in read(run.compared(name), Compared, count)], dtype=np.float64)
+    refused = [one.position is not None for one in read(run.replayed(name), Replay, count)]
+    assert refused == bad.any(axis=1).tolist(), "the replay and the comparison of pieces disagree"
+    honest = np.repeat(np.array(good, dtype=np.float64), PIECES).reshape(-1, PIECES)
+    return row_of(honest[:, :, None], bad[:, :, None]) | {"refused": _share(refused)}
+
+
+def read(path: Path, kind: type[_T], count: int) -> list[_T]:
+    """The first ``count`` lines of a file."""
+    lines = read_lines(path, kind)
     return [lines[number] for number in range(count)]
 
 

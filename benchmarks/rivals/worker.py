@@ -15,8 +15,8 @@ from typing import Literal
 import msgspec
 
 from rivals import lies
-from rivals.outputs import Line, Output, Replay, Seen, append, missing, read_lines
-from rivals.seeing import replayed, see
+from rivals.outputs import Compared, Line, Output, Replay, Seen, append, missing, read_lines
+from rivals.seeing import compared, replayed, see
 from rivals.watched import WatchedEngine
 from rivals.writing import write
 from verity.engines.engine import AdapterFile
@@ -25,11 +25,16 @@ SEQUENCES = 8
 CONTEXT = 384
 
 
+Kind = Literal["write", "see", "replay", "compare"]
+LINES: dict[Kind, type[Line]] = {"write": Output, "see": Seen, "replay": Replay, "compare": Compared}
+
+
 class Task(msgspec.Struct, frozen=True):
-    """What to do: ``write`` a group's outputs, have them ``seen`` under other numerics, or ``replay`` them exactly.
+    """What to do: ``write`` a group's outputs, ``see`` them under other numerics, ``replay`` them exactly, or
+    ``compare`` each of their pieces exactly.
     ``written`` is the file of outputs, ``into`` the file to append to, ``count`` how many outputs there are to be."""
 
-    kind: Literal["write", "see", "replay"]
+    kind: Kind
     group: str
     weights: str
     adapter: str
@@ -40,9 +45,8 @@ class Task(msgspec.Struct, frozen=True):
 
 def run(task: Task, tell: Callable[[int], None]) -> None:
     """Do what is not done yet; ``tell`` is given how many outputs are."""
-    kinds: dict[str, type[Line]] = {"write": Output, "see": Seen, "replay": Replay}
     into = Path(task.into)
-    numbers = missing(into, kinds[task.kind], range(task.count))
+    numbers = missing(into, LINES[task.kind], range(task.count))
     done = task.count - len(numbers)
     tell(done)
     if not numbers:
@@ -56,7 +60,7 @@ def run(task: Task, tell: Callable[[int], None]) -> None:
     engine.close()
 
 
-def _lines(task: Task, engine: WatchedEngine, numbers: list[int]) -> Iterator[Output | Seen | Replay]:
+def _lines(task: Task, engine: WatchedEngine, numbers: list[int]) -> Iterator[Line]:
     if task.kind == "write":
         way = lies.way_of(task.group)
         assert way is not None
@@ -65,8 +69,9 @@ def _lines(task: Task, engine: WatchedEngine, numbers: list[int]) -> Iterator[Ou
         yield from write(engine, way, task.group, numbers)
         return
     outputs = read_lines(Path(task.written), Output)
+    looks = {"see": see, "replay": replayed, "compare": compared}
     for number in numbers:
-        yield (see if task.kind == "see" else replayed)(engine, task.group, outputs[number])
+        yield looks[task.kind](engine, task.group, outputs[number])
 
 
 def main() -> None:

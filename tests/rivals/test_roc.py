@@ -50,12 +50,12 @@ def test_the_interval_covers_the_truth() -> None:
 
 
 def test_power_is_the_false_alarm_rate_where_nothing_differs() -> None:
-    scores = np.random.default_rng(1).normal(0, 1, (2000, 1))
+    scores = np.random.default_rng(1).normal(0, 1, (400, 5, 1))
     assert roc.power(scores, scores, 4) == pytest.approx(roc.FALSE_ALARMS, abs=0.01)
 
 
 def test_a_score_that_never_differs_has_no_power() -> None:
-    assert roc.powers(np.zeros((10, 2)), np.zeros((10, 2))) == [0.0] * len(roc.PIECES)
+    assert roc.powers(np.zeros((10, 6, 2)), np.zeros((10, 6, 2))) == [0.0] * len(roc.PIECES)
 
 
 def test_several_sums_are_averaged_as_likelihoods() -> None:
@@ -66,7 +66,7 @@ def test_several_sums_are_averaged_as_likelihoods() -> None:
 
 def test_power_grows_with_tokens() -> None:
     rng = np.random.default_rng(2)
-    found = roc.powers(rng.normal(0, 1, (400, 1)), rng.normal(0.7, 1, (400, 1)))
+    found = roc.powers(rng.normal(0, 1, (400, 6, 1)), rng.normal(0.7, 1, (400, 6, 1)))
     assert found[0] < 0.2
     assert found[-1] == 1.0
     assert sorted(found) == pytest.approx(found, abs=0.03)
@@ -82,10 +82,11 @@ def test_tokens_needed_is_where_power_stays() -> None:
     assert roc.tokens_needed([1.0] * len(roc.PIECES), 32) == 32
 
 
-def test_a_difference_counts_from_its_own_token_on() -> None:
-    found = dict(zip(roc.PIECES, roc.found_by_difference([0, 31, 32, None], 32, 192), strict=True))
-    assert found[1] == 0.5
-    assert found[2] == 0.75
-    assert found[6] == 0.75
-    assert found[12] == pytest.approx(1 - 0.25**2)  # two outputs
-    assert found[8] == pytest.approx(1 - 0.25 * 0.25)  # one, and 64 tokens of another
+def test_more_pieces_than_an_output_has_are_of_several() -> None:
+    """One of six pieces differs, in every output: all six show it for sure, three in half of the cases."""
+    edited = np.zeros((10, 6, 1))
+    edited[:, 2] = 1.0
+    found = dict(zip(roc.PIECES, roc.powers(np.zeros((10, 6, 1)), edited), strict=True))
+    assert found[3] == pytest.approx(0.5, abs=0.03)
+    assert found[6] == found[8] == 1.0
+    assert set(roc.drawn(edited, 15)) == {2.0, 3.0}
