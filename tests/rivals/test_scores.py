@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from made_up_lines import calibration
 
 from rivals import toploc_check
 from rivals.lies import CHUNK, TOKENS
@@ -15,7 +16,6 @@ from rivals.roc import together
 from rivals.token_difr import Score
 from verity.sampling.parameters import SamplingParameters
 from verity.sampling.sampler import Sampler
-from verity.verify.calibration import Alternative, Calibration, Covered, Null
 
 
 def test_the_clip_is_of_honest_margins_in_logits() -> None:
@@ -66,24 +66,6 @@ def seen(number: int, errors: list[tuple[float, float, float]]) -> Seen:
 
 def test_pieces_cover_an_output() -> None:
     assert [index for part in parts() for index in range(TOKENS)[part]] == list(range(TOKENS))
-
-
-def calibration() -> Calibration:
-    """Two lies, one that makes every miss likelier and one that makes large ones likelier; made up."""
-    return Calibration(
-        format=1,
-        models=["0" * 64],
-        numerics=["one", "other"],
-        engine="0",
-        honest_tokens=1000,
-        covered=Covered(greedy=False, temperature=(0.5, 1.0), repetition_penalty=(1.0, 1.0)),
-        edges=[0.0, 1.0],
-        alternatives=[Alternative("many", [-0.1, -0.1], [1.0, 1.0]), Alternative("large", [-0.1, -0.1], [0.0, 3.0])],
-        nulls=[Null(32, [0.0, 4.0], [0.5, 1e-5], 0.9)],
-        threshold=1e-4,
-        false_alarm_rate=1e-3,
-        typical_edit=2.0,
-    )
 
 
 def test_without_toploc_the_others_are_left() -> None:
