@@ -64,7 +64,11 @@ def calibrate(model: Path, share: float, bars: ProgressBars) -> tuple[Calibratio
         typical_edit=1.0,
     )
     calibration = fitted(empty, honest, lies(cache, "train", share), edits)
-    said = {"honest_tokens": calibration.honest_tokens, "honest_outputs": len(honest), "generic_is_sse": same}
+    said: dict[str, Any] = {
+        "honest_tokens": calibration.honest_tokens,
+        "honest_outputs": len(honest),
+        "generic_is_sse": same,
+    }
     said["missed_share"] = {"@".join(pair): _missed([m.margins for _, m in outs]) for pair, outs in found.items()}
     said["caught"] = {name: caught(outs, calibration) for name, outs in lies(cache, "test", share).items()}
     return calibration, said

@@ -109,10 +109,14 @@ def test_what_it_covers() -> None:
     assert found.uncovered(model, SamplingParameters()) == ""
     assert found.uncovered(model, SamplingParameters(temperature=0.0)) == ""
     assert "another model" in found.uncovered("cd" * 32, SamplingParameters())
-    for outside in ({"temperature": 1.5}, {"temperature": 0.1}):
-        assert "temperature" in found.uncovered(model, SamplingParameters(**outside))
-    for outside in ({"repetition_penalty": 1.3}, {"presence_penalty": 0.1}, {"frequency_penalty": -0.1}):
-        assert "penalties" in found.uncovered(model, SamplingParameters(**outside))
+    for temperature in (0.1, 1.5):
+        assert "temperature" in found.uncovered(model, SamplingParameters(temperature=temperature))
+    penalised = (
+        SamplingParameters(repetition_penalty=1.3),
+        SamplingParameters(presence_penalty=0.1),
+        SamplingParameters(frequency_penalty=-0.1),
+    )
+    assert all("penalties" in found.uncovered(model, parameters) for parameters in penalised)
 
 
 def test_the_shipped_one_is_of_the_default_model_and_states_what_is_promised() -> None:

@@ -21,6 +21,8 @@ from verity.verify.report import Check
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 TOKENS = 160
+LONG = 400
+"""A temperature shows slowly: most tokens are drawn at either."""
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,7 @@ def test_a_higher_temperature_than_the_receipt_says_is_refused(model_node: Node)
     def cooler(fields: dict[str, Any]) -> None:
         fields["sampling/temperature"] = 0.8
 
-    bundle = forge(model_node, "Tell me about the sea.", temperature=1.0, intent=cooler, max_tokens=TOKENS)
+    bundle = forge(model_node, "Write a long story about the sea.", temperature=1.0, intent=cooler, max_tokens=LONG)
     assert check(bundle, model_node).status == "failed"
 
 

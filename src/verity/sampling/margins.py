@@ -96,4 +96,7 @@ def _inside_top_p(adjusted: Floats, logits: Floats, keep: int, top_p: float) -> 
     with np.errstate(divide="ignore"):
         odds = math.log(top_p / (1.0 - top_p)) - (np.log(before) - np.log1p(-before))
     steps = _distances(logits, max(1, int(np.searchsorted(before, top_p))))
-    return np.where(odds > 0.0, np.minimum(np.maximum(steps, 0.0), odds), np.maximum(np.minimum(steps, 0.0), odds))
+    nearer: Floats = np.where(
+        odds > 0.0, np.minimum(np.maximum(steps, 0.0), odds), np.maximum(np.minimum(steps, 0.0), odds)
+    )
+    return nearer

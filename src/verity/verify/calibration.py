@@ -81,8 +81,8 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             raise FormatError(f"a calibration of format {self.format} is not known", "get a newer version")
         for model in self.models:
             decode_hex(model, 32, "model of a calibration")
-        lists = [self.models, self.numerics, self.edges, self.alternatives, self.nulls]
-        if not all(0 < len(entries) <= _MAX_ENTRIES for entries in lists):
+        names, sizes = (len(self.models), len(self.numerics)), (len(self.alternatives), len(self.nulls))
+        if not all(0 < length <= _MAX_ENTRIES for length in (*names, *sizes, len(self.edges))):
             raise FormatError("a calibration has a list that is empty or too long")
         if self.edges[0] != 0.0 or not _rising(self.edges) or self.edges[-1] >= MOST:
             raise FormatError(f"the edges of a calibration rise from 0 to less than {MOST:g}")

@@ -67,7 +67,7 @@ def judge(margins: Sequence[float], calibration: Calibration) -> Judgement:
     )
 
 
-def token_scores(margins: Sequence[float], calibration: Calibration) -> Floats:
+def token_scores(margins: Sequence[float] | Floats, calibration: Calibration) -> Floats:
     """The log likelihood ratio of each token (columns) under each alternative (rows)."""
     values = np.asarray(margins, dtype=np.float64)
     bins = np.searchsorted(calibration.edges, np.abs(values), side="right") - 1
@@ -132,7 +132,8 @@ def _survival(score: float, null: Null) -> float:
 def _smallest_shift(scores: Floats, calibration: Calibration) -> float | None:
     """The lower edge of the first bin from which on every edit is flagged, at its best hidden place."""
     missed = np.array([alternative.missed for alternative in calibration.alternatives])
-    whole, found = scores.sum(axis=1), None
+    whole = scores.sum(axis=1)
+    found: float | None = None
     for number in reversed(range(len(calibration.edges))):
         if not all(
             _seen_anywhere(scores[:, piece], whole, missed[:, number], scores.shape[1], calibration)
@@ -157,7 +158,7 @@ def _seen_anywhere(window: Floats, whole: Floats, edit: Floats, tokens: int, cal
 
 def _smallest_share(scores: Floats, calibration: Calibration) -> float | None:
     """The fewest typical edits, spread evenly, that are flagged, over the number of tokens."""
-    tokens = scores.shape[1]
+    tokens = int(scores.shape[1])
     at = int(np.searchsorted(calibration.edges, calibration.typical_edit, side="right")) - 1
     edit = np.array([alternative.missed[at] for alternative in calibration.alternatives])
 
