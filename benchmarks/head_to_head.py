@@ -64,17 +64,28 @@ def main() -> None:
 
 
 def shown(found: dict[str, Any]) -> str:
-    """The table for people."""
-    lines = [f"{'lie':<30}{'method':<20}{'AUC':>7}{'95 %':>16}{'AUC of 32':>11}{'tokens needed':>15}"]
-    for row in found["table"]:
-        needed = row["tokens_needed"] or f"> {max(map(int, row['power']))}"
-        interval = "–".join(f"{end:.3f}" for end in row["auc_95"])
-        lines.append(
-            f"{row['lie']:<30}{row['method']:<20}{row['auc']:>7.3f}{interval:>16}{row['auc_32']:>11.3f}{needed:>15}"
-        )
-    for method, cost in found.get("costs", {}).items():
-        lines.append(f"{method:<20}" + ", ".join(f"{name} {value}" for name, value in cost.items()))
+    """The tables for people, in Markdown: ``AUC (its interval), tokens needed`` for each lie and method."""
+    methods = list(dict.fromkeys(row["method"] for row in found["table"]))
+    cells = {(row["lie"], row["method"]): _cell(row) for row in found["table"]}
+    titles = list(dict.fromkeys(row["lie"] for row in found["table"]))
+    lines = _table(["lie", *methods], [[title, *(cells[title, method] for method in methods)] for title in titles])
+    if found.get("costs"):
+        kinds = list(next(iter(found["costs"].values())))
+        costs = found["costs"].items()
+        lines += ["", *_table(["cost", *kinds], [[method, *map(str, cost.values())] for method, cost in costs])]
     return "\n".join([*lines, *found["left_out"]])
+
+
+def _cell(row: dict[str, Any]) -> str:
+    """Such as ``0.994 (0.95–1.00), 128 tokens, refused 93 %``."""
+    needed = row["tokens_needed"] or f"> {max(map(int, row['power']))}"
+    interval = "–".join(f"{end:.2f}" for end in row["auc_95"])
+    refused = f", refused {row['refused']:.0%}" if "refused" in row else ""
+    return f"{row['auc']:.3f} ({interval}), {needed} tokens{refused}"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rows]]
 
 
 if __name__ == "__main__":

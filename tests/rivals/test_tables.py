@@ -55,7 +55,9 @@ def test_the_table_for_people(run: Run) -> None:
     found["table"][3]["tokens_needed"] = None
     found["costs"] = {TOPLOC: {"bytes_per_token": 8.062}}
     lines = shown(found).splitlines()
-    assert len(lines) == 1 + 4 * len(LIES) + 2
-    assert lines[1].split()[-1] == "32"
-    assert lines[4].endswith("> 3072")
-    assert lines[-2:] == ["TOPLOC              bytes_per_token 8.062", "TOPLOC: not here"]
+    assert lines[0] == "| lie | exact replay | statistical check | Token-DiFR | TOPLOC |"
+    assert len(lines) == 2 + len(LIES) + 1 + 3 + 1
+    assert lines[2].startswith("| 4-bit for 8-bit weights | 1.000 (")
+    assert "), 32 tokens, refused 100%" in lines[2]
+    assert lines[2].endswith("), > 3072 tokens, refused 100% |")
+    assert lines[-2:] == ["| TOPLOC | 8.062 |", "TOPLOC: not here"]
