@@ -109,14 +109,16 @@ def _work(
     env = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
     if build is not None:
         env["LLAMA_CPP_LIB_PATH"] = str(build)
-    with subprocess.Popen(
-        [sys.executable, "-m", "rivals.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env
-    ) as worker:
-        assert worker.stdin is not None
-        assert worker.stdout is not None
-        worker.stdin.write(task)
-        worker.stdin.close()
-        for line in worker.stdout:
-            progress(int(line), size(group, count), f"{group}: {kind}")
+    command = [sys.executable, "-m", "rivals.worker"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as worker:
+        assert worker.stdin is not None and worker.stdout is not None  # noqa: PT018
+        try:
+            worker.stdin.write(task)
+            worker.stdin.close()
+            for line in worker.stdout:
+                progress(int(line), size(group, count), f"{group}: {kind}")
+        except BaseException:
+            worker.terminate()
+            raise
     if worker.returncode != 0:
         raise RuntimeError(f"the worker that should {kind} {group!r} failed; what is done is kept")
