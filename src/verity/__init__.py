@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from verity.embedder import Embedded
     from verity.engines.scripted import ScriptedEngine
     from verity.exporter import Selection
+    from verity.inference import Inferred, Session
     from verity.node import Node
     from verity.sampling.parameters import SamplingParameters
     from verity.scorer import Scored
@@ -48,6 +49,7 @@ _PLACES = {
     "Check": "verity.verify.report",
     "Conversation": "verity.conversation",
     "Embedded": "verity.embedder",
+    "Inferred": "verity.inference",
     "Issued": "verity.statements.request",
     "Message": "verity.statements.receipt",
     "Node": "verity.node",
@@ -57,6 +59,7 @@ _PLACES = {
     "Scored": "verity.scorer",
     "read_request": "verity.store.bundles",
     "Selection": "verity.exporter",
+    "Session": "verity.inference",
     "ScriptedEngine": "verity.engines.scripted",
     "Stream": "verity.answer",
     "TypedAnswer": "verity.answer",
@@ -70,6 +73,7 @@ __all__ = [
     "Check",
     "Conversation",
     "Embedded",
+    "Inferred",
     "Issued",
     "Message",
     "Node",
@@ -79,6 +83,7 @@ __all__ = [
     "Scored",
     "ScriptedEngine",
     "Selection",
+    "Session",
     "Stream",
     "TypedAnswer",
     "TypedOutputError",

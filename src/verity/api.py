@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # imported in the functions instead: `import verity` stays ch
     from verity.statements.verdict import SignedVerdict
     from verity.store.blobs import Blobs
     from verity.store.reading import Progress
+    from verity.verify.calibration import Calibration
     from verity.verify.dispute import Verdict
     from verity.verify.kinds import AnyClaim
     from verity.verify.policy import Policy
@@ -56,6 +57,7 @@ def verify(
     states: str | os.PathLike[str] | StateSource | None = None,
     replay: bool | None = None,
     replayer: Replayer | None = None,
+    calibration: Calibration | str | os.PathLike[str] | None = None,
     home: str | os.PathLike[str] | None = None,
     threads: int | None = None,
     limit_s: float = 900.0,
@@ -79,6 +81,8 @@ def verify(
     replay      run the model again (in a process of its own, at most ``limit_s`` seconds); the model must be in this
                 device's store, and be one that you or the policy name, the catalogue's, or one that this device ran
     replayer    makes the replay instead, for other engines
+    calibration what honest margins look like (a Calibration or its file), for the statistical check of other models
+                than the default one
 
     The device of ``home`` trusts itself. Without a replay nothing is written, and no home is needed.
     Raises FormatError or SignatureError when there is nothing to check, UsageError, StoreError.
@@ -97,7 +101,7 @@ def verify(
     if nonce is not None:
         nonce = read_nonce(nonce.lower()).hex()
     _agree(issued, nonce)
-    challenge = _challenge(spot, states, source, also=bool(replay))
+    challenge = _challenge(spot, states, source, bundle, also=bool(replay))
     replay = replay if replay is not None else spot is None
     expected = Expected(
         device=key or _itself(home, rules, bundle),
@@ -111,6 +115,7 @@ def verify(
         checkpoint=checkpoint,
         previous=read_bundle(previous) if previous is not None else None,
         spot=challenge,
+        calibrations=_calibrations(calibration),
     )
     if not (replay or spot) or (replayer is not None and not isinstance(replayer, Shared)):
         return verify_bundle(bundle, rules, expected, replayer if replay or spot else None)
@@ -119,8 +124,16 @@ def verify(
         return verify_bundle(bundle, rules, expected, shared.consenting(vouched))
 
 
+def _calibrations(given: Calibration | str | os.PathLike[str] | None) -> list[Calibration]:
+    from verity.verify.calibration import Calibration, open_calibration
+
+    if given is None:
+        return []
+    return [given if isinstance(given, Calibration) else open_calibration(Path(given))]
+
+
 def _challenge(
-    count: int | None, states: str | os.PathLike[str] | StateSource | None, source: Any, *, also: bool
+    count: int | None, states: str | os.PathLike[str] | StateSource | None, source: Any, bundle: Bundle, *, also: bool
 ) -> Spot | None:
     from verity.challenge import beside, source_of
     from verity.errors import UsageError
@@ -134,7 +147,7 @@ def _challenge(
         raise UsageError("a spot check is of one segment or more", "leave --spot out to replay the whole")
     if states is None and not isinstance(source, str | os.PathLike):
         raise UsageError("a spot check needs the prover's states", "name their file or the device's server: --states")
-    return Spot(count, source_of(beside(source) if states is None else states), also)
+    return Spot(count, source_of(beside(source) if states is None else states, bundle), also)
 
 
 def _own_key(home: str | os.PathLike[str] | None) -> str | None:

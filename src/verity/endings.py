@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from verity.engines.scores import Scores
+from verity.statements.steps import STEP_FIELD
 from verity.store.clock import now
 
 
@@ -24,3 +26,8 @@ def scoring_ending(finish: str, scores: Scores | None = None) -> dict[str, Any]:
         "output/logprobs": scores.logprobs if scores else [],
         "time/finished": now(),
     }
+
+
+def inference_ending(finish: str, steps: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of an inference's result (spec/inference.md); ``steps`` is the field of that name."""
+    return {"output/finish": finish, STEP_FIELD: dict(steps), "time/finished": now()}

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -30,14 +30,16 @@ from verity.embedder import Embedded, Embedder
 from verity.engines.engine import Engine
 from verity.engines.grammar import Grammar
 from verity.engines.llama import DEFAULT_MICRO_BATCH
+from verity.engines.network import Array
 from verity.engines.numerics import NumericsStore
 from verity.engines.output import Output
 from verity.errors import UsageError, VerityError
 from verity.exporter import Exporter
 from verity.generation import Generation, finished, write
 from verity.identity.device_key import DeviceKey
+from verity.inference import FLUSH_EVERY, Inferred, Session, infer
 from verity.issuer import Issuer
-from verity.loader import Loaded, Loader, Wanted
+from verity.loader import Loaded, LoadedNetwork, Loader, Wanted
 from verity.log.device_log import DeviceLog
 from verity.log.rows import latest_epoch
 from verity.opener import StateOpener
@@ -91,6 +93,7 @@ class Node:
         )
         self._context_size = context_size
         self._active: Stream | None = None
+        self._sessions: list[Session] = []
 
     def log_of(self, epoch: int) -> DeviceLog:
         """The device's log of an epoch; ``log`` is that of the present one."""
@@ -103,8 +106,10 @@ class Node:
         self.close()
 
     def close(self) -> None:
-        """Cut off an answer that is still being written, free the model and close the database."""
+        """Cut off what is still being written, free the models and close the database."""
         self._cut_off()
+        for session in self._sessions:
+            session.close("cancelled")
         self._loader.close()
         self._database.close()
 
@@ -248,6 +253,29 @@ class Node:
         request = embedder.make_request(loaded.engine, texts, pooling, normalisation)
         begun = self._embedder.begin(loaded, request, show)
         return self._embedder.run(loaded, request, begun)
+
+    # --- networks -----------------------------------------------------------------------------------------------------
+
+    def network(self, model: str) -> LoadedNetwork:
+        """Load a network now instead of with its first session. Raises as ``session`` does."""
+        return self._loader.network(model)
+
+    def session(self, model: str, *, show: Sequence[str] = (), flush_every: int = FLUSH_EVERY) -> Session:
+        """A network in the ONNX format at work: every step on record, one receipt for all. See docs/onnx.md.
+
+        model        a name or digest
+        show         names of fields that the public receipt shows in clear; none by default
+        flush_every  after so many steps, what was copied is hashed and written
+
+        Raises ModelNotFound, UsageError, StoreError, EngineError.
+        """
+        session = Session(self.recorder, self.exporter, self.network(model), show=show, flush_every=flush_every)
+        self._sessions = [s for s in self._sessions if s.finish is None] + [session]
+        return session
+
+    def infer(self, model: str, inputs: Mapping[str, Array], *, show: Sequence[str] = ()) -> Inferred:
+        """One step of a network, with a receipt of its own. Raises as ``session`` and ``Session.run`` do."""
+        return infer(self.session(model, show=show), inputs)
 
     def score(
         self,

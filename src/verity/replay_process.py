@@ -22,7 +22,8 @@ from verity.statements.strict import load
 from verity.store.reading import Progress
 from verity.verify.kinds import AnyClaim
 
-MAX_LINE = 1 << 18
+MAX_LINE = 1 << 21
+"""Bytes: the margins of as many tokens as a context may have."""
 MAX_LINES = 20_000
 PASSED_ON = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG", "LLAMA_CPP_LIB_PATH")
 

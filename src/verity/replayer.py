@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from verity.engines import ENGINES
+from verity.engines import LLAMA, ONNX
 from verity.engines.llama import DEFAULT_MICRO_BATCH, MAX_CONTEXT
 from verity.engines.numerics import NumericsStore
 from verity.errors import FormatError, ModelNotFound, UsageError, VerityError
@@ -33,14 +33,16 @@ from verity.store import catalogue
 from verity.store.adapters import Adapters, add_command, base_in
 from verity.store.blobs import Blob, Blobs
 from verity.store.reading import Progress
+from verity.verify.inference import InferenceClaim
 from verity.verify.kinds import AnyClaim
+from verity.verify.margins import check_margins
 from verity.verify.replay import CannotReplay, Claim, ModelName, Replayed
 from verity.verify.segments import SpotClaim
 from verity.verify.verifier import Replayer
 
 _GIB = 1 << 30
 _COPIES = 2
-"""An adapter is read, and copied where it is used."""
+"""An adapter, or a network, is read, and copied where it is used."""
 
 
 class ProcessReplayer:
@@ -94,7 +96,10 @@ class ProcessReplayer:
         blob = self._blob(claim)
         adapters = self._adapters(claim)
         _check_size(claim)
+        network = isinstance(claim, InferenceClaim)
+        copied = [*adapters, blob] if network else adapters
         return Setup(
+            network=network,
             path=str(blob.path),
             context=claim.context,
             adapters=claim.adapters,
@@ -103,7 +108,7 @@ class ProcessReplayer:
             known=self._numerics.known(_files(claim)) | self._numerics.known(claim.model.blake3),
             threads=self._threads,
             micro_batch=self._micro_batch,
-            memory_bytes=self._memory_bytes + _COPIES * sum(adapter.size for adapter in adapters),
+            memory_bytes=self._memory_bytes + _COPIES * sum(file.size for file in copied),
             mapped_bytes=blob.size,
             cpu_s=most * math.ceil(self._limit_s * (os.cpu_count() or 1)),
             parent=os.getpid(),
@@ -118,6 +123,10 @@ class ProcessReplayer:
             raise CannotReplay(last.problem or "the replay process gave no answer", last.hint)
         if last.replayed.outcome is not None and last.replayed.numerics != claim.numerics:
             raise CannotReplay("the replay process contradicts itself")
+        try:
+            _check_measured(last.replayed, claim)
+        except FormatError as error:
+            raise CannotReplay(f"the replay process answered with nonsense: {error}") from error
         if last.setting:
             try:
                 self._numerics.keep(_files(claim), last.setting, last.replayed.numerics)
@@ -127,7 +136,7 @@ class ProcessReplayer:
 
     def _blob(self, claim: AnyClaim) -> Blob:
         """The model's file. Raises CannotReplay, and FormatError when the receipt contradicts the file."""
-        if claim.engine.get("name") not in ENGINES:
+        if claim.engine.get("name") != (ONNX if isinstance(claim, InferenceClaim) else LLAMA):
             raise CannotReplay(f"no replay is made of the engine {claim.engine.get('name')!r}")
         return self._open(claim.model, "model")
 
@@ -231,9 +240,20 @@ def _files(claim: AnyClaim) -> str:
 
 def _check_size(claim: AnyClaim) -> None:
     """Refuse, before there is a process, a claim that is larger than any context. Raises CannotReplay."""
+    if isinstance(claim, InferenceClaim):
+        return  # as large as a bundle at most
     size = claim.context.get("size")
     if type(size) is not int or not 0 < size <= MAX_CONTEXT:
         raise CannotReplay(f"the receipt's context size is not between 1 and {MAX_CONTEXT:,}")
     tokens = claim.longest
     if tokens > MAX_CONTEXT:
         raise CannotReplay(f"the receipt's {tokens:,} tokens are more than the {MAX_CONTEXT:,} that a context may have")
+
+
+def _check_measured(replayed: Replayed, claim: AnyClaim) -> None:
+    """Raises FormatError for margins of something else than this claim."""
+    if replayed.measured is None:
+        return
+    if replayed.outcome is not None or not isinstance(claim, Claim):
+        raise FormatError("it measured margins where there are none")
+    check_margins(replayed.measured, claim)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import second_build
 
+import builds
 import verity
 from quantise import quantised
 from verity.node import Node
@@ -32,4 +32,4 @@ def types_node(types: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="session")
 def llamafile() -> Path:
     """llama.cpp with llamafile's products on, which the portable build leaves out."""
-    return second_build.build("GGML_LLAMAFILE", "ON")
+    return builds.build({"GGML_LLAMAFILE": "ON"})

@@ -96,6 +96,23 @@ def test_the_model_alone_is_not_what_changed_it(node: Node) -> None:
 
 
 @pytest.mark.model
+def test_its_states_are_those_under_the_adapters(node: Node) -> None:
+    base = node.blobs.resolve("tiny")[1].blake3
+    (node.home / "keys.gguf").write_bytes(lora(base, seed=9, shapes={"attn_k": TINY["attn_q"]}, strength=1.0))
+    Adapters(node.blobs).add(node.home / "keys.gguf")
+    answer = node.ask("Why?" * 9, **ASKED, adapters=["keys", ("short", 0.5)])
+    kept = node.states(answer.receipt)
+    (node.home / "states" / answer.receipt).unlink()
+    plain = node.ask("Why?" * 9, **ASKED)
+    assert node.states(answer.receipt) == kept  # computed again under them, and the other answer's without
+    assert node.states(plain.receipt)[0] != kept[0]  # of the same prompt
+    options: dict[str, Any] = {"adapters": ["keys", "short"], "spot": 99}
+    assert status(verify(node, answer.bundle, states=node.states, **options), "spot-checked") == "passed"
+    other = verify(node, answer.bundle, states=lambda *_: node.states(plain.receipt), **options)
+    assert status(other, "spot-checked") == "failed"
+
+
+@pytest.mark.model
 def test_another_device_needs_the_file_and_says_how_to_get_it(node: Node, tmp_path: Path) -> None:
     answer = node.ask("Why?", **ASKED, adapters=["calm"])
     calm = Adapters(node.blobs).resolve("calm")

@@ -143,6 +143,16 @@ IMPOSTORS = {
         "'outcome': None}})",
         "answered with nonsense",
     ),
+    "margins of other tokens": (
+        "say({'replayed': {'numerics': {'exact': True, 'fingerprint': 'x'}, 'engine': {}, 'outcome': None, "
+        "'measured': {'margins': [0.5]}}})",
+        "not the margins of this output",
+    ),
+    "margins that are no numbers": (
+        'os.write(1, b\'{"replayed":{"numerics":{"exact":true,"fingerprint":"x"},"engine":{},'
+        '"outcome":null,"measured":{"margins":[NaN,0,0,0]}}}\\n\')',
+        "answered with nonsense",
+    ),
     "a long excuse": ("say({'problem': 'x' * 100000})", "x" * 1000),
     "a process of its own": (
         "os.fork() or time.sleep(60)",  # the first is gone, the second holds its end of the pipe
@@ -192,13 +202,20 @@ def test_the_childs_measurement_is_kept_for_its_own_model_only(tmp_path: Path) -
 
 @pytest.mark.model
 def test_context_options_that_this_engine_lacks(model_node: Node) -> None:
+    """Those that change only the rounding make a replay statistical, and its margins are honest ones."""
     answer = model_node.ask("Hi", max_tokens=2)
     disclosure: Any = answer.bundle.disclosure
     opened = {line.field: line.value for line in (*disclosure.intent, *disclosure.result)}
     claim = Fields(opened).claim(answer.tokens, [model_node.load().engine.piece(t) for t in answer.tokens])
-    other = msgspec.structs.replace(claim, context={**claim.context, "kv_cache": "f16"})
+    replayer = ProcessReplayer(model_node.blobs, model_node.numerics, threads=1)
+    other = msgspec.structs.replace(claim, context={**claim.context, "rope": "longer"})
     with pytest.raises(CannotReplay, match="context options"):
-        ProcessReplayer(model_node.blobs, model_node.numerics, threads=1)(other)
+        replayer(other)
+    replayed = replayer(msgspec.structs.replace(claim, context={**claim.context, "kv_cache": "f16"}))
+    assert replayed.outcome is None
+    assert replayed.measured is not None
+    assert len(replayed.measured.margins) == 2
+    assert max(replayed.measured.margins) <= 0.0  # this engine did make it
 
 
 def test_numerics_are_remembered_by_model(scripted: Node) -> None:

@@ -24,11 +24,14 @@ MAX_STATEMENT_BYTES = 1 << 20
 
 GENERATION = "generation"
 EMBEDDING = "embedding"
+INFERENCE = "inference"
 SCORING = "scoring"
-"""Kinds of receipt: an answer, vectors for texts (spec/embedding.md), and how likely a text is (spec/scoring.md)."""
+"""Kinds of receipt: an answer, vectors for texts (spec/embedding.md), steps of a network (spec/inference.md), and how
+likely a text is (spec/scoring.md)."""
 
 INPUT_PREFIX = "inputs/"
-"""Fields ``inputs/0000``, ``inputs/0001`` …: the typed inputs in order; text has ``type``, ``role`` and ``content``."""
+"""Fields ``inputs/0000``, ``inputs/0001`` …: the typed inputs in order; text has ``type``, ``role`` and ``content``,
+a tensor's form ``type``, ``name``, ``dtype`` and ``shape``."""
 
 INTENT_FIELDS = frozenset({
     "adapters", "batch", "choice", "context", "engine", "grammar", "limits/max_tokens", "limits/stops", "model",
@@ -48,6 +51,11 @@ EMBEDDING_INTENT_FIELDS = frozenset({
 })  # fmt: skip
 EMBEDDING_RESULT_FIELDS = frozenset({"output/embeddings", "output/finish", "time/finished"})
 
+INFERENCE_INTENT_FIELDS = frozenset({
+    "adapters", "batch", "context", "engine", "model", "numerics", "outputs", "previous_turn", "request", "retention",
+    "time/started",
+})  # fmt: skip
+INFERENCE_RESULT_FIELDS = frozenset({"output/finish", "output/steps", "time/finished"})
 SCORING_INTENT_FIELDS = frozenset({
     "adapters", "batch", "context", "continuation", "engine", "model", "numerics", "previous_turn", "prompt_tokens",
     "request", "retention", "template", "time/started", "tokenizer", "top",
@@ -72,6 +80,7 @@ class Table(NamedTuple):
 TABLES = {
     GENERATION: Table(INTENT_FIELDS, RESULT_FIELDS, SEED_FIELDS),
     EMBEDDING: Table(EMBEDDING_INTENT_FIELDS, EMBEDDING_RESULT_FIELDS, frozenset()),
+    INFERENCE: Table(INFERENCE_INTENT_FIELDS, INFERENCE_RESULT_FIELDS, frozenset()),
     SCORING: Table(SCORING_INTENT_FIELDS, SCORING_RESULT_FIELDS, frozenset()),
 }
 KINDS = tuple(TABLES)

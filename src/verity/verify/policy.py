@@ -37,6 +37,7 @@ from verity.statements.keys import parse_key
 from verity.statements.receipt import FINISHES
 from verity.statements.request import Issued
 from verity.store import catalogue
+from verity.verify.calibration import Calibration
 from verity.verify.spot import Spot
 
 CHECKS = (
@@ -136,7 +137,8 @@ class Expected(msgspec.Struct, frozen=True):
     ``device`` is a key (64 hex digits), ``model`` a BLAKE3 or SHA-256 digest, ``adapters`` such digests in order,
     ``nonce`` lower-case hex, ``request`` one that the caller names and ``issuer`` the key under which the caller
     issues, ``checkpoint`` a signed head that the caller kept, ``previous`` the bundle of the turn before,
-    ``spot`` how many segments to replay, with whose states.
+    ``spot`` how many segments to replay, with whose states. ``calibrations`` are for the statistical check, and expect
+    nothing.
     """
 
     device: str | None = None
@@ -150,6 +152,7 @@ class Expected(msgspec.Struct, frozen=True):
     checkpoint: str | None = None
     previous: Bundle | None = None
     spot: Spot | None = None
+    calibrations: list[Calibration] = []
 
 
 def read_policy(path: Path) -> Policy:

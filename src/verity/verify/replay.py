@@ -88,12 +88,22 @@ class Outcome(msgspec.Struct, frozen=True):
     evidence: dict[str, Any] = {}
 
 
+class Measured(msgspec.Struct, frozen=True):
+    """What can be told of an output under other numerics than its own: the signed margin of each token in logits
+    (sampling/margins.py); or what is ``wrong`` whatever the numerics, and then no margins."""
+
+    margins: list[float]
+    wrong: Outcome | None = None
+
+
 class Replayed(msgspec.Struct, frozen=True):
-    """What a replayer measured here, and what came out; ``outcome`` is None when the fingerprints differ."""
+    """What a replayer measured here, and what came out: an ``outcome`` when the fingerprints agree, ``measured`` when
+    they do not and the claim is of an output that was drawn token by token."""
 
     numerics: Numerics
     engine: dict[str, Any]
     outcome: Outcome | None
+    measured: Measured | None = None
 
 
 def replay(engine: Engine, claim: Claim, progress: Callable[[int, int], None] | None = None) -> Outcome:
@@ -138,7 +148,7 @@ class Judge:
 
     def skip(self, token: int) -> Outcome | None:
         """What is wrong with going on after what came before, if anything is."""
-        if (over := self._over()) is not None:
+        if (over := self.over()) is not None:
             return over
         self._sampler.skip(token)
         if not self._push(token):
@@ -147,14 +157,18 @@ class Judge:
 
     def token(self, token: int, logits: Logits) -> Outcome | None:
         """What is wrong with this token, where the model gives ``logits``; None when it is the one."""
-        if (over := self._over()) is not None:
+        if (over := self.over()) is not None:
             return over
         position = len(self._output.tokens)
-        verdict = self._sampler.judge(self._constraint.apply(logits) if self._constraint else logits, token)
+        verdict = self._sampler.judge(self.allowing(logits), token)
         if not verdict.matches:
             return _token_differs(self._engine, position, token, verdict.best, verdict.margin)
         self._push(token)
         return None
+
+    def allowing(self, logits: Logits) -> Logits:
+        """The logits with −∞ for what the grammar does not allow next."""
+        return self._constraint.apply(logits) if self._constraint is not None else logits
 
     def ending(self) -> Outcome | None:
         """What is wrong with how the answer ends."""
@@ -164,7 +178,8 @@ class Judge:
         """The digest of what the grammar allowed for the last token; NO_GRAMMAR without one."""
         return self._constraint.digest() if self._constraint is not None else NO_GRAMMAR
 
-    def _over(self) -> Outcome | None:
+    def over(self) -> Outcome | None:
+        """What is wrong with going on, if the answer is over."""
         if self._output.finish is None:
             return None
         count = len(self._output.tokens)
@@ -190,6 +205,8 @@ def prepare(engine: Engine, claim: Claim) -> Outcome | None:
     wrong = _prompt_differs(engine, claim) or _impossible(engine, claim)
     if wrong is None and not claim.tokens:
         raise CannotReplay("the answer was cut off before its first token: there is nothing to replay")
+    if wrong is None and not claim.prompt_tokens:
+        raise CannotReplay("the prompt has no tokens: nothing says which token comes first")
     return wrong
 
 

@@ -17,7 +17,7 @@
     15  pinned        fields that the policy pins have their values
     16  numerics, finish      the policy accepts the claimed numerics, and how the answer ended
     17  replayed-exact        the model gives the same tokens again, bit for bit
-    18  replayed-statistical  (a later version)
+    18  replayed-statistical  where numerics differ: the tokens are as near as honest rounding leaves them
     19  spot-checked  a few segments, drawn by the verifier, come out again from the states committed before them
     20  seed-origin   the device could choose neither the randomness nor anything that decides the answer
         … and a line, `not made`, for every other grade that the policy requires
@@ -41,9 +41,12 @@ from verity.verify.claims import Withheld
 from verity.verify.kinds import OF_CHANCE, AnyClaim, Kind, kind_of
 from verity.verify.origin import NAME, seed_origin
 from verity.verify.policy import Expected, Policy
-from verity.verify.replay import CannotReplay, Replayed
+from verity.verify.replay import CannotReplay, Claim, Replayed
 from verity.verify.report import Check, Report
+from verity.verify.statistical import NAME as STATISTICAL
+from verity.verify.statistical import statistical
 
+_REPLAYS = ("replayed-exact", STATISTICAL)
 _SPOT = "segments of it were asked for instead"
 _NOT_OPENED = "the disclosure is missing or does not hold"
 
@@ -101,17 +104,18 @@ def _replay_checks(
 ) -> list[Check]:
     """Steps 17 to 20."""
     if opened.check.status != "passed":
-        replayed = _not_made("replayed-exact", _NOT_OPENED)
+        replays = [_not_made(name, _NOT_OPENED) for name in _REPLAYS]
         checked = _not_made(spot.NAME, _NOT_OPENED)
         origin = _not_made(NAME, _NOT_OPENED)
     else:
-        instead = expected.spot is not None and not expected.spot.also
-        replayed = _not_made("replayed-exact", _SPOT) if instead else _replayed(kind, opened, replayer)
+        if expected.spot is not None and not expected.spot.also:
+            replays = [_not_made(name, _SPOT) for name in _REPLAYS]
+        else:
+            replays = _replayed(kind, opened, replayer, expected)
         checked = _try(spot.NAME, lambda: _spot_checked(opened, expected.spot, replayer))
-        said = {check.name: check.status for check in (*before, replayed)}
+        said = {check.name: check.status for check in (*before, *replays)}
         origin = _try(NAME, lambda: seed_origin(opened.fields, policy, expected, known, device, said))
-    statistical = _not_made("replayed-statistical", "this version has no statistical check")
-    return [replayed, statistical, checked, origin]
+    return [*replays, checked, origin]
 
 
 def statements(bundle: Bundle) -> tuple[Statement, Statement]:
@@ -178,22 +182,27 @@ def _try(name: str, step: Callable[[], Check]) -> Check:
         return Check(name, "failed", _sentence(str(error)))
 
 
-def _replayed(kind: Kind, opened: content.Opened, replayer: Replayer | None) -> Check:
-    name = "replayed-exact"
+def _replayed(kind: Kind, opened: content.Opened, replayer: Replayer | None, expected: Expected) -> list[Check]:
+    """Steps 17 and 18, which one run of the model answers."""
+    name = _REPLAYS[0]
     if replayer is None:
-        return _not_made(name, "no replay was asked for")
+        return [_not_made(name, "no replay was asked for") for name in _REPLAYS]
     try:
         claim = kind.claim(opened)
         replayed = replayer(claim)
     except Withheld as field:
-        return _not_made(name, f"the field {str(field)!r} was not disclosed")
+        exact = _not_made(name, f"the field {str(field)!r} was not disclosed")
     except CannotReplay as reason:
-        return _not_made(name, str(reason), hint=reason.hint)
+        exact = _not_made(name, str(reason), hint=reason.hint)
     except FormatError as error:
-        return Check(name, "failed", _sentence(str(error)))
+        exact = Check(name, "failed", _sentence(str(error)))
     except VerityError as error:  # a caller's own replayer: the engine could not follow what the receipt says
-        return _not_made(name, str(error), hint=error.hint)
-    return judge(name, claim, replayed)
+        exact = _not_made(name, str(error), hint=error.hint)
+    else:
+        if isinstance(claim, Claim):
+            return [judge(name, claim, replayed), statistical(claim, replayed, expected.calibrations)]
+        return [judge(name, claim, replayed), _not_made(STATISTICAL, "nothing was drawn token by token")]
+    return [exact, _not_made(STATISTICAL, "there was no replay")]
 
 
 def _spot_checked(opened: content.Opened, asked: spot.Spot | None, replayer: Replayer | None) -> Check:
@@ -208,12 +217,21 @@ def _spot_checked(opened: content.Opened, asked: spot.Spot | None, replayer: Rep
     picked = spot.draw(count, asked.count)
     try:
         chunks = asked.source(opened.receipt, picked)
+    except FormatError:
+        raise
+    except VerityError as error:  # a file that is not there, a server that cannot be reached: nobody said anything
+        return _not_made(spot.NAME, f"nobody could be asked for the states: {error}", hint=error.hint, asked=picked)
+    try:
         if (silent := spot.unanswered(opened, picked, chunks)) is not None:
             return silent
         claim = spot.spot_claim(opened, opened.segments, picked, chunks)
         check = judge(spot.NAME, claim, replayer(claim))
     except CannotReplay as reason:
-        return _not_made(spot.NAME, str(reason), hint=reason.hint)
+        return _not_made(spot.NAME, str(reason), hint=reason.hint, asked=picked)
+    except FormatError:
+        raise
+    except VerityError as error:  # as in step 17
+        return _not_made(spot.NAME, str(error), hint=error.hint, asked=picked)
     return spot.passed(check, picked, count) if check.status == "passed" else check
 
 
@@ -229,7 +247,7 @@ def judge(name: str, claim: AnyClaim, replayed: Replayed) -> Check:
         reason = "the receipt's numerics differ from this host's"
         if not replayed.numerics.exact:
             reason = "on this host one-by-one and batched evaluation disagree"
-        return _not_made(name, f"{reason}: only a statistical check could be made", **evidence)
+        return _not_made(name, f"{reason}: only a statistical check can be made", **evidence)
     evidence |= outcome.evidence
     if outcome.matches:
         by = "" if evidence["same_build"] else " Another build of the engine than the named one did it."
