@@ -20,6 +20,8 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
+import msgspec
+
 from verity import embedder, promises, scorer
 from verity.answer import Answer, Stream, TypedAnswer, complete
 from verity.backup import Notes, back_up
@@ -173,19 +175,19 @@ class Node:
             limits: dict[str, Any] = {"max_tokens": max_tokens, "stops": stops, "nonce": nonce, "show": show}
             chat = self.conversation(system=system, tools=tools, previous=previous, model=model, adapters=adapters)
             return chat.stream(prompt, returns=returns, raw=raw, **limits, **sampling)
-        loaded = self.load(model, adapters=adapters)
-        asked = check_asked(
+        asked = check_asked(  # before a model is fetched and measured for what cannot be asked
             prompt,
             system=system,
             max_tokens=max_tokens,
             stops=stops,
             sampling=sampling,
-            adapters=loaded.adapters,
             grammar=grammar,
             tools=list(tools),
             raw=raw,
             previous=previous,
         )
+        loaded = self.load(model, adapters=adapters)
+        asked = msgspec.structs.replace(asked, adapters=loaded.adapters)
         return self._start(loaded, make_request(loaded.engine, asked, nonce=nonce), show)
 
     def conversation(self, **options: Any) -> Conversation:
@@ -297,9 +299,10 @@ class Node:
         The other options are those of ``stream`` and ``embed``. Raises UsageError, ContextOverflow (a text is never
         cut), ModelNotFound, AdapterNotFound, StoreError, EngineError.
         """
-        loaded = self.load(model, adapters=adapters)
         as_it_is = (isinstance(text, str) and system is None) if raw is None else raw
-        asked = check_asked(text, system=system, sampling={}, raw=as_it_is, adapters=loaded.adapters)
+        asked = check_asked(text, system=system, sampling={}, raw=as_it_is)
+        loaded = self.load(model, adapters=adapters)
+        asked = msgspec.structs.replace(asked, adapters=loaded.adapters)
         return self._scorer.run(loaded, scorer.make_request(loaded.engine, asked, continuation, top), show)
 
     # --- requests of others -------------------------------------------------------------------------------------------

@@ -200,6 +200,7 @@ def test_one_that_does_not_fit_the_weights_is_refused_by_the_engine(node: Node) 
     assert field(node.ask("Why?", **ASKED), "adapters") == []
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_the_default_model_with_an_adapter_is_replayed_exactly(model_home: Path, tmp_path: Path) -> None:
     with verity.open(model_home, threads=1) as node:
