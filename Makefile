@@ -19,13 +19,14 @@ MODEL := $(CHECKOUT_HOME)/.model-pulled
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo packages test test-slow lint bench fuzz setup lock clean help
+.PHONY: demo packages test test-slow lint bench rivals fuzz setup lock clean help
 
 help:
 	@echo "make demo    ask the local model, get a receipt, verify it by replay"
 	@echo "make test    run the tests (lint included)"
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make bench   the figures that the performance claims rest on"
+	@echo "make rivals  TOPLOC and torch, for the head to head (docs/concepts/head-to-head.md)"
 	@echo "make fuzz    fuzz every parser of outside bytes, SECONDS=60 each (docs/fuzzing.md)"
 	@echo "make setup   only set up .venv"
 	@echo "make lock    resolve the requirements again (needs uv)"
@@ -52,6 +53,11 @@ bench: $(READY) $(MODEL)
 	@VERITY_MODEL="$${VERITY_MODEL:-$$(cat $(MODEL))}" $(BIN)/python benchmarks/startup.py --json
 	@VERITY_MODEL="$${VERITY_MODEL:-$$(cat $(MODEL))}" $(BIN)/python benchmarks/receipts.py --json
 	@VERITY_MODEL="$${VERITY_MODEL:-$$(cat $(MODEL))}" $(BIN)/python benchmarks/serve.py --json
+
+# TOPLOC for benchmarks/head_to_head.py: compiled against the torch that is installed, since its wheel is for an older one.
+rivals: $(READY)
+	@$(PIP) install --quiet -r requirements/rivals.txt
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) install --quiet --no-deps --no-build-isolation --no-cache-dir --no-binary toploc toploc==0.1.6
 
 SECONDS ?= 60
 fuzz: $(READY)
@@ -91,7 +97,7 @@ lock:
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" --no-deps \
 	  requirements/llama.in -o requirements/llama.txt
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
-	  pyproject.toml --extra llama --extra server --group dev --no-emit-package llama-cpp-python -o requirements/lock.txt
+	  pyproject.toml --extra llama --extra onnx --extra server --group dev --no-emit-package llama-cpp-python -o requirements/lock.txt
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
 	  --group bench -c requirements/lock.txt -o requirements/bench.txt
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \

@@ -34,6 +34,8 @@ from verity.statements.receipt import (
     EMBEDDING_INTENT_FIELDS,
     INTENT,
     RESULT,
+    SCORING,
+    SCORING_INTENT_FIELDS,
     Message,
     Place,
     Predicate,
@@ -84,13 +86,29 @@ def embedding_plan() -> Plan:
     return {**plain, "kind": EMBEDDING, "intent": kept, "result": said, "tokens": []}
 
 
+def scoring_plan() -> Plan:
+    """The same of a receipt that scores: three tokens, of which the last is a given answer, and a candidate."""
+    plain = plan()
+    kept = {name: value for name, value in plain["intent"].items() if name in SCORING_INTENT_FIELDS}
+    text = {input_field(0): {"type": "text", "role": "user", "content": "ab"}}
+    kept |= {"prompt_tokens": [1, 2, 3], "continuation": {"start": 2, "text": "c"}, "template": None, "top": 1, **text}
+    said = {
+        "output/candidates": [{"logprob": -0.5, "piece": "YQ==", "token": 1}],
+        "output/finish": "end",
+        "output/logits": "ab" * 32,
+        "output/logprobs": [-1.5, -2],
+        "time/finished": plain["result"]["time/finished"],
+    }
+    return {**plain, "kind": SCORING, "intent": kept, "result": said, "tokens": []}
+
+
 def lie(made_up: Plan) -> Bundle:
     """The bundle of a plan, every commitment, signature and proof in order. Raises VerityError where there is none."""
     origin = f"verity/{key().id}/0"
     tokens = _tokens(made_up["tokens"])
     leaves = [hash_leaf(_leaf(token)) for token in tokens]
     root = {TOKEN_FIELD: {"count": len(tokens), "root": MemoryTree(leaves).root.hex()}}
-    if made_up["kind"] == EMBEDDING:
+    if made_up["kind"] in (EMBEDDING, SCORING):
         root = {}
     before = hash_leaf(b"the entry before")
     lines, intent = _signed(made_up, INTENT, made_up["intent"], Place(origin, 1, before.hex()))

@@ -11,9 +11,9 @@ import msgspec
 
 from fuzz import device
 from fuzz.target import Target, dump, vectors
+from verity import replay_process
 from verity.backup import Notes
 from verity.errors import FormatError, LogError, SignatureError
-from verity.replayer import ProcessReplayer
 from verity.statements.bundle import SignedIntent, decode_bundle, decode_signed_intent
 from verity.statements.commitments import Opening, digest_fields, withhold
 from verity.statements.dsse import Envelope
@@ -96,7 +96,7 @@ def _notes(data: bytes) -> None:
 
 def _lines(data: bytes) -> None:
     """The replay's process may have been taken over: what it writes ends in a line that says so, never in an error."""
-    lines = list(ProcessReplayer._lines(io.BytesIO(data)))
+    lines = list(replay_process.lines(io.BytesIO(data)))
     assert len(lines) <= data.count(b"\n") + 1
     assert all(line.progress is None or line.progress[2] in (0, 1) for line in lines)
 

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import io
 import json
+from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
 import msgspec
@@ -16,10 +17,10 @@ from fuzz.target import Target, dump, vectors
 from verity.cli.show import _show_bundle
 from verity.errors import FormatError, SignatureError, VerityError
 from verity.statements.bundle import Bundle, decode_bundle
-from verity.statements.receipt import EMBEDDING, statement_digest
+from verity.statements.receipt import EMBEDDING, SCORING, statement_digest
 from verity.statements.request import IntentName, Issued, read_request
 from verity.statements.strict import parse_json
-from verity.verify import embedding
+from verity.verify import embedding, scoring
 from verity.verify.claims import Fields, Withheld
 from verity.verify.kinds import AnyClaim
 from verity.verify.policy import Policy
@@ -68,6 +69,7 @@ def _reports(bundle: Bundle) -> list[Report]:
         {"policy": _policies()[1]},
         {"checkpoint": kept, **own},
         {"request": _issued()},
+        {"spot": 2, "states": lambda receipt, segments: [b"rows"] * max(segments), **own},
     ]
     reports = [verity.verify(bundle, home="/nonexistent", replayer=_replayer, **given) for given in options]
     for report in reports:
@@ -78,10 +80,11 @@ def _reports(bundle: Bundle) -> list[Report]:
 
 
 class _Signed(NamedTuple):
-    """What the device committed to in one receipt: fields, and tokens by index."""
+    """What the device committed to in one receipt: fields, tokens by index, states and grammars of its segments."""
 
     fields: dict[str, bytes]
     tokens: dict[int, tuple[int, str]]
+    segments: list[tuple[str, str]]
 
 
 @functools.cache
@@ -91,11 +94,12 @@ def _published() -> dict[tuple[bytes, bytes], _Signed]:
     for seed in _bundles():
         bundle = decode_bundle(seed)
         disclosure: Any = bundle.disclosure
-        signed = found.setdefault(_payloads(bundle), _Signed({}, {}))
+        signed = found.setdefault(_payloads(bundle), _Signed({}, {}, []))
         if opened := getattr(disclosure, "tokens", []):
             lines = (*disclosure.intent, *disclosure.result)
             signed.fields.update({line.field: dump(line.value) for line in lines if line.opened})
             signed.tokens.update({token.index: (token.id, token.piece) for token in opened})
+            signed.segments[:] = [(segment.state, segment.grammar) for segment in disclosure.segments]
     return found
 
 
@@ -119,6 +123,8 @@ def _compare(bundle: Bundle) -> None:
         assert not line.opened or dump(line.value) == signed.fields[line.field], f"{line.field} was forged"
     for token in disclosure.tokens:
         assert signed.tokens[token.index] == (token.id, token.piece), f"token {token.index} was forged"
+    opened = [(segment.state, segment.grammar.strip("0")) for segment in disclosure.segments]
+    assert opened in ([], signed.segments), "a segment was forged"
 
 
 def _plan(data: bytes) -> device.Plan | None:
@@ -155,8 +161,9 @@ def _claimed(data: bytes) -> None:
     opened = {**made_up["intent"], **made_up["result"]}
     fields = Fields({name: value for name, value in opened.items() if name not in withheld}, withheld)
     tokens = [token[0] for token in made_up["tokens"]]
-    embeds = made_up["kind"] == EMBEDDING
-    claim: AnyClaim = embedding.claim(fields) if embeds else fields.claim(tokens, [b"a"] * len(tokens))
+    others: dict[str, Callable[[Fields], AnyClaim]] = {EMBEDDING: embedding.claim, SCORING: scoring.claim}
+    other = others.get(made_up["kind"])
+    claim = other(fields) if other else fields.claim(tokens, [b"a"] * len(tokens))
     assert msgspec.json.decode(msgspec.json.encode(claim), type=AnyClaim) == claim
 
 
@@ -168,14 +175,14 @@ def _shown(bundle: Bundle) -> None:
     """``verity show`` of a stranger's bundle: one JSON object, or lines that steer no terminal."""
     for as_json in (True, False):
         with contextlib.redirect_stdout(io.StringIO()) as out:
-            _show_bundle(bundle, True, as_json)
+            _show_bundle(bundle, True, True, as_json)
         if as_json:
             assert json.loads(out.getvalue())["device"]
         assert all(line.isprintable() for line in out.getvalue().split("\n"))
 
 
 def _bundles() -> list[bytes]:
-    published = [vectors("receipt")[name] for name in ("bundle", "redacted")]
+    published = [*(vectors("receipt")[name] for name in ("bundle", "redacted")), vectors("segments")["bundle"]]
     carried = json.loads(dump(published[0]))
     carried["disclosure"]["request"] = msgspec.to_builtins(device.request())
     return [*map(dump, [*published, carried]), *(dump(case["bundle"]) for case in vectors("receipt")["liar_cases"])]
@@ -190,7 +197,7 @@ def _plans() -> list[bytes]:
         late["result"][name] = late["intent"].pop(name)
     cut = json.loads(dump(plain)) | {"tokens": []}
     cut["result"] |= {"output/text": "", "output/finish": "aborted"}
-    return [*map(dump, (plain, answer, late, cut, device.embedding_plan()))]
+    return [*map(dump, (plain, answer, late, cut, device.embedding_plan(), device.scoring_plan()))]
 
 
 TARGETS = [

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import networks
 import pytest
 
 import verity
@@ -61,6 +63,21 @@ def test_the_page_on_typed_output_runs(home: Path, tmp_path: Path, monkeypatch: 
             exec(compile(block, "page", "exec", dont_inherit=True), names)
         assert isinstance(names["person"], names["Person"])  # type: ignore[arg-type]
     assert sorted(path.name for path in (tmp_path / "talk").iterdir())[0] == "001.verity.json"
+
+
+def test_the_page_on_networks_runs(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs/onnx.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 2
+    monkeypatch.chdir(tmp_path)
+    with verity.open(home, engine=ScriptedEngine()) as node:
+        networks.store(node, networks.policy(), tmp_path)
+        names: dict[str, Any] = {"node": node, "__name__": "page"}
+        for block in blocks:
+            exec(compile(block, "page", "exec", dont_inherit=True), names)
+        report = verity.verify(names["bundle"], key=node.key.id, home=home, threads=1)
+    assert report.check("replayed-exact").sentence == "The 10 opened steps of 2500 came out again, bit for bit."
+    assert (tmp_path / "one.verity.json").exists()
 
 
 @pytest.mark.parametrize(

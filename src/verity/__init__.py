@@ -25,12 +25,15 @@ from verity.errors import AnswerError, TypedOutputError, VerityError
 
 if TYPE_CHECKING:
     from verity.answer import Answer, Stream, TypedAnswer
+    from verity.auditing import verify_many
     from verity.conversation import Conversation
     from verity.embedder import Embedded
     from verity.engines.scripted import ScriptedEngine
     from verity.exporter import Selection
+    from verity.inference import Inferred, Session
     from verity.node import Node
     from verity.sampling.parameters import SamplingParameters
+    from verity.scorer import Scored
     from verity.statements.bundle import Bundle
     from verity.statements.receipt import Message
     from verity.statements.request import Issued
@@ -46,17 +49,21 @@ _PLACES = {
     "Check": "verity.verify.report",
     "Conversation": "verity.conversation",
     "Embedded": "verity.embedder",
+    "Inferred": "verity.inference",
     "Issued": "verity.statements.request",
     "Message": "verity.statements.receipt",
     "Node": "verity.node",
     "Policy": "verity.verify.policy",
     "Report": "verity.verify.report",
     "SamplingParameters": "verity.sampling.parameters",
+    "Scored": "verity.scorer",
     "read_request": "verity.store.bundles",
     "Selection": "verity.exporter",
+    "Session": "verity.inference",
     "ScriptedEngine": "verity.engines.scripted",
     "Stream": "verity.answer",
     "TypedAnswer": "verity.answer",
+    "verify_many": "verity.auditing",
 }
 
 __all__ = [
@@ -66,14 +73,17 @@ __all__ = [
     "Check",
     "Conversation",
     "Embedded",
+    "Inferred",
     "Issued",
     "Message",
     "Node",
     "Policy",
     "Report",
     "SamplingParameters",
+    "Scored",
     "ScriptedEngine",
     "Selection",
+    "Session",
     "Stream",
     "TypedAnswer",
     "TypedOutputError",
@@ -82,6 +92,7 @@ __all__ = [
     "open",
     "read_request",
     "verify",
+    "verify_many",
 ]
 
 

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:  # imported in the functions instead: `import verity` stays cheap
     from verity.engines.numerics import NumericsStore
@@ -19,7 +19,9 @@ if TYPE_CHECKING:  # imported in the functions instead: `import verity` stays ch
     from verity.store.reading import Progress
     from verity.verify.calibration import Calibration
     from verity.verify.dispute import Verdict
+    from verity.verify.kinds import AnyClaim
     from verity.verify.policy import Policy
+    from verity.verify.replay import Replayed
     from verity.verify.report import Report
     from verity.verify.spot import Spot, StateSource
     from verity.verify.verifier import Replayer
@@ -99,7 +101,7 @@ def verify(
     if nonce is not None:
         nonce = read_nonce(nonce.lower()).hex()
     _agree(issued, nonce)
-    challenge = _challenge(spot, states, source, also=bool(replay))
+    challenge = _challenge(spot, states, source, bundle, also=bool(replay))
     replay = replay if replay is not None else spot is None
     expected = Expected(
         device=key or _itself(home, rules, bundle),
@@ -115,14 +117,11 @@ def verify(
         spot=challenge,
         calibrations=_calibrations(calibration),
     )
-    if not (replay or spot) or replayer is not None:
+    if not (replay or spot) or (replayer is not None and not isinstance(replayer, Shared)):
         return verify_bundle(bundle, rules, expected, replayer if replay or spot else None)
-    with _store(home) as (blobs, numerics):
-        from verity.replayer import ProcessReplayer, consenting
-
-        apart = ProcessReplayer(blobs, numerics, threads=threads, limit_s=limit_s, progress=progress)
+    with contextlib.nullcontext(replayer) if replayer else sharing(home, 2, threads, limit_s, progress) as shared:
         vouched = [*rules.models, *expected.adapters, *([expected.model] if expected.model else [])]
-        return verify_bundle(bundle, rules, expected, consenting(apart, blobs, numerics, vouched))
+        return verify_bundle(bundle, rules, expected, shared.consenting(vouched))
 
 
 def _calibrations(given: Calibration | str | os.PathLike[str] | None) -> list[Calibration]:
@@ -134,7 +133,7 @@ def _calibrations(given: Calibration | str | os.PathLike[str] | None) -> list[Ca
 
 
 def _challenge(
-    count: int | None, states: str | os.PathLike[str] | StateSource | None, source: Any, *, also: bool
+    count: int | None, states: str | os.PathLike[str] | StateSource | None, source: Any, bundle: Bundle, *, also: bool
 ) -> Spot | None:
     from verity.challenge import beside, source_of
     from verity.errors import UsageError
@@ -148,7 +147,7 @@ def _challenge(
         raise UsageError("a spot check is of one segment or more", "leave --spot out to replay the whole")
     if states is None and not isinstance(source, str | os.PathLike):
         raise UsageError("a spot check needs the prover's states", "name their file or the device's server: --states")
-    return Spot(count, source_of(beside(source) if states is None else states), also)
+    return Spot(count, source_of(beside(source) if states is None else states, bundle), also)
 
 
 def _own_key(home: str | os.PathLike[str] | None) -> str | None:
@@ -168,6 +167,35 @@ def _agree(issued: Issued | None, nonce: str | None) -> None:
         raise UsageError("the request has no nonce yet", "verify with the one that `verity nonce --reveal` wrote")
     if nonce not in (None, issued.nonce.hex()):
         raise UsageError("the nonce is not the one in the request", "give one of them")
+
+
+class Shared(NamedTuple):
+    """What replays of one device's bundles share: its stores and a process. No verifier's own: it asks no consent."""
+
+    blobs: Blobs
+    numerics: NumericsStore
+    replayer: Replayer
+
+    def __call__(self, claim: AnyClaim) -> Replayed:
+        return self.replayer(claim)
+
+    def consenting(self, vouched: Sequence[str]) -> Replayer:
+        from verity.replayer import consenting
+
+        return consenting(self.replayer, self.blobs, self.numerics, vouched)
+
+
+@contextlib.contextmanager
+def sharing(
+    home: str | os.PathLike[str] | None, most: int, threads: int | None, limit_s: float, progress: Progress | None
+) -> Iterator[Shared]:
+    """For at most ``most`` replays, all of bundles by one device (see ProcessReplayer.together)."""
+    from verity.replayer import ProcessReplayer
+
+    with _store(home) as (blobs, numerics):
+        apart = ProcessReplayer(blobs, numerics, threads=threads, limit_s=limit_s, progress=progress)
+        with apart.together(most) as replayer:
+            yield Shared(blobs, numerics, replayer)
 
 
 def dispute(

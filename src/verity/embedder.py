@@ -5,18 +5,15 @@ The same as an answer, but that nothing is drawn: no nonce, no seed. Formats: sp
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from verity.engines import SCRIPTED
+from verity.endings import embedding_ending
 from verity.engines.engine import Engine
-from verity.engines.numerics import Numerics
 from verity.engines.pooling import (
     MAX_TEXT_BYTES,
     MAX_TEXT_TOKENS,
@@ -33,34 +30,17 @@ from verity.engines.pooling import (
 from verity.errors import ContextOverflow, UsageError
 from verity.exporter import Exporter
 from verity.loader import Loaded
-from verity.recorder import Begun, Recorder, embedding_ending
-from verity.statements.bundle import Bundle
+from verity.recorded import Recorded, check_shown, on_record, setting
+from verity.recorder import Begun, Recorder
 from verity.statements.receipt import EMBEDDING, Message, input_field
-from verity.store import bundles
-from verity.store.clock import now
 
 
-class Embedded(msgspec.Struct, frozen=True):
+class Embedded(Recorded, frozen=True, kw_only=True):
     """Vectors with their receipt. ``vectors`` is float32 of shape (texts, dimensions); ``tokens`` of all texts are
-    counted; ``receipt`` is the receipt's id, ``bundle`` all that somebody needs to check it."""
+    counted."""
 
     vectors: npt.NDArray[np.float32]
     tokens: int
-    receipt: str
-    bundle: Bundle
-    numerics: Numerics
-    engine: str
-
-    @property
-    def grade(self) -> str:
-        """What the receipt can be checked for, in a few words."""
-        if self.engine == SCRIPTED:
-            return "signed, logged; made by the scripted engine, which no verification accepts"
-        return "signed, logged, replayable bit for bit" if self.numerics.exact else "signed, logged"
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the bundle, disclosure included (0600)."""
-        return bundles.save(self.bundle, path)
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,8 +62,7 @@ class Embedder:
     def begin(self, loaded: Loaded, request: EmbeddingRequest, show: Sequence[str] = ()) -> Begun:
         """Log the intent. Raises UsageError for a field to show that there is not, StoreError, LogError."""
         fields = intent_fields(request, loaded)
-        if unknown := sorted(set(show) - set(fields)):
-            raise UsageError(f"there is no field {unknown[0]!r} to show", f"the fields are {', '.join(sorted(fields))}")
+        check_shown(show, fields)
         return self._recorder.begin(fields, show, kind=EMBEDDING)
 
     def run(self, loaded: Loaded, request: EmbeddingRequest, begun: Begun) -> Embedded:
@@ -99,14 +78,8 @@ class Embedder:
             raise
         finally:
             self._recorder.finish(begun, embedding_ending(finish, [encode_vector(v) for v in vectors]), [])
-        return Embedded(
-            vectors=np.stack(vectors),
-            tokens=sum(map(len, request.prompt_tokens)),
-            receipt=begun.id,
-            bundle=self._exporter.bundle(begun.id),
-            numerics=loaded.numerics,
-            engine=str(loaded.engine.description["name"]),
-        )
+        counted = sum(map(len, request.prompt_tokens))
+        return Embedded(vectors=np.stack(vectors), tokens=counted, **on_record(begun, self._exporter, loaded))
 
 
 def make_request(engine: Engine, texts: Sequence[str], pooling: str, normalisation: str) -> EmbeddingRequest:
@@ -163,21 +136,10 @@ def _tokens(engine: Engine, text: str, index: int) -> list[int]:
 
 def intent_fields(request: EmbeddingRequest, loaded: Loaded) -> dict[str, Any]:
     """Every field of the intent (spec/embedding.md). None and [] say that a later version's feature is not in use."""
-    engine = loaded.engine
     return {
-        "adapters": [],
-        "batch": None,
-        "context": engine.context,
-        "engine": engine.description,
-        "model": dict(loaded.model),
+        **setting(loaded),
         "normalisation": request.normalisation,
-        "numerics": msgspec.to_builtins(loaded.numerics),
         "pooling": request.pooling,
-        "previous_turn": None,
         "prompt_tokens": request.prompt_tokens,
-        "request": None,
-        "retention": None,
-        "time/started": now(),
-        "tokenizer": engine.tokenizer,
         **{input_field(i): msgspec.to_builtins(Message("user", text)) for i, text in enumerate(request.texts)},
     }

@@ -26,28 +26,39 @@ from verity.statements.bundle import (
     Receipt,
     SegmentOpening,
     SignedIntent,
+    StepOpening,
     TokenOpening,
+    disclosure_key,
 )
 from verity.statements.commitments import SEGMENT_FIELD, TOKEN_FIELD, Opening, derive_salt, open_all, withhold
 from verity.statements.dsse import Envelope
-from verity.statements.receipt import INPUT_PREFIX, SEED_FIELDS, input_field
+from verity.statements.receipt import INFERENCE, INPUT_PREFIX, SEED_FIELDS, input_field
 from verity.statements.segments import NO_GRAMMAR
+from verity.statements.steps import STEP_FIELD
 from verity.statements.strict import encode_base64
+from verity.steps import open_steps
 from verity.store.database import Database
 from verity.store.receipts import Kept, Private, Receipts
+from verity.store.steps import Steps
 
-_OUTPUT = frozenset({"output/embeddings", "output/finish", "output/text", TOKEN_FIELD})
+_OUTPUT = frozenset({
+    "output/candidates", "output/embeddings", "output/finish", "output/logits", "output/logprobs", "output/text",
+    STEP_FIELD, TOKEN_FIELD,
+})  # fmt: skip
 _TELLS_THE_PROMPT = ("prompt_tokens",)
+_OF_SCORES = frozenset({"output/candidates", "output/logits", "output/logprobs"})
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """What to open: ``everything``; or the messages of these numbers (from 0), the output (``True``, or tokens from
-    ``start`` up to ``stop``), and the fields that these names or patterns (``sampling/*``) fit."""
+    """What to open: ``everything``; or the messages of these numbers (from 0), the output (``True``, or tokens or steps
+    from ``start`` up to ``stop``), and the fields that these names or patterns (``sampling/*``) fit. Of a session,
+    which may have more steps than a bundle can hold: every field, and the ``steps`` from ``start`` up to ``stop``."""
 
     everything: bool = False
     messages: Sequence[int] = ()
     output: bool | tuple[int, int] = False
     fields: Sequence[str] = ()
+    steps: tuple[int, int] | None = None
 
     @property
     def nothing(self) -> bool:
@@ -66,13 +77,15 @@ class Exporter:
         self._log = log
         self._log_of = log_of
         self.receipts = Receipts(database)
+        self._steps = Steps(database.path.parent)
 
     def bundle(self, receipt_id: str, selection: Selection = EVERYTHING, since: str | None = None) -> Bundle:
         """The bundle of a finished receipt, under its log's present checkpoint. ``since`` is a checkpoint that the
         reader holds: the bundle then shows that the log only grew from there.
 
-        Raises UsageError for a receipt, message, range or field that there is not, or a receipt that was forgotten or
-        has no result; LogError when what is kept is damaged; FormatError for a checkpoint that is none.
+        Raises UsageError for a receipt, message, range or field that there is not, a receipt that was forgotten or has
+        no result, or more steps than a bundle can hold; LogError when what is kept is damaged; FormatError for a
+        checkpoint that is none.
         """
         kept = self.receipts.get(receipt_id)
         if kept.result_position is None:
@@ -83,7 +96,7 @@ class Exporter:
         log = self._log_of(kept.epoch)
         disclosure: Disclosure | msgspec.UnsetType = msgspec.UNSET
         if not selection.nothing:
-            disclosure = _disclose(kept, *self.receipts.private(kept), selection)
+            disclosure = _disclose(kept, *self.receipts.private(kept), selection, self._steps)
         indices = (kept.intent_position, kept.result_position)
         checkpoint, paths = log.proofs(indices)
         intent, result = (self._entry(log, index, paths[index]) for index in indices)
@@ -96,6 +109,12 @@ class Exporter:
         kept = self.receipts.get(receipt_id)
         envelope, checkpoint, proof = self._proven(self._log_of(kept.epoch), kept.intent_position)
         return SignedIntent(intent=envelope, checkpoint=checkpoint, proof=proof)
+
+    def disclosure_key(self, receipt_id: str) -> str:
+        """What whoever holds this receipt's full disclosure can show (statements/bundle.py). Raises UsageError."""
+        kept = self.receipts.get(receipt_id)
+        disclosure = _disclose(kept, *self.receipts.private(kept), EVERYTHING, self._steps)
+        return disclosure_key(bytes.fromhex(kept.id), disclosure)
 
     def statement(self, index: int) -> tuple[Envelope, str, LogProof]:
         """An entry of the present log: its envelope, the checkpoint, and the proof. Raises UsageError, LogError."""
@@ -123,7 +142,7 @@ class Exporter:
         return Consistency(size=old.size, path=[h.hex() for h in log.prove_consistency(old.size, new.size)])
 
 
-def _disclose(kept: Kept, secret: bytes, private: Private, selection: Selection) -> Disclosure:
+def _disclose(kept: Kept, secret: bytes, private: Private, selection: Selection, steps: Steps) -> Disclosure:
     receipt_id = bytes.fromhex(kept.id)
     chosen = _chosen(private, selection)
 
@@ -133,8 +152,9 @@ def _disclose(kept: Kept, secret: bytes, private: Private, selection: Selection)
     return Disclosure(
         intent=lines(open_all(secret, private.intent)),
         result=lines(open_all(secret, private.result)),
-        tokens=_tokens(receipt_id, secret, private, selection),
+        tokens=_tokens(receipt_id, secret, private, selection) if kept.kind != INFERENCE else [],
         segments=_segments(secret, private) if selection.everything else [],
+        steps=_steps(kept, secret, private, selection, steps) if kept.kind == INFERENCE else [],
         request=private.request if private.request is not None and selection.everything else msgspec.UNSET,
     )
 
@@ -142,9 +162,14 @@ def _disclose(kept: Kept, secret: bytes, private: Private, selection: Selection)
 def _chosen(private: Private, selection: Selection) -> frozenset[str]:
     """The names of the fields to open. Raises UsageError for a choice that means none."""
     names = frozenset((*private.intent, *private.result))
-    if selection.everything:
+    if selection.steps is not None and STEP_FIELD not in names:
+        raise UsageError(
+            "the receipt has no steps", "it is not of a session: choose by --message, --output and --field"
+        )
+    if selection.everything or selection.steps is not None:
         return names
-    chosen = set(_OUTPUT & names) if selection.output is True else {TOKEN_FIELD} if selection.output else set()
+    part = {STEP_FIELD, TOKEN_FIELD} if selection.output else set[str]()
+    chosen = set(names & (_OUTPUT if selection.output is True else part))
     for number in selection.messages:
         if input_field(number) not in names:
             count = sum(name.startswith(INPUT_PREFIX) for name in names)
@@ -177,6 +202,14 @@ def _tokens(receipt_id: bytes, secret: bytes, private: Private, selection: Selec
     ]
 
 
+def _steps(kept: Kept, secret: bytes, private: Private, selection: Selection, steps: Steps) -> list[StepOpening]:
+    said = private.result[STEP_FIELD]
+    if selection.everything or selection.output is True:
+        return open_steps(steps, kept.id, secret, said, 0, said["count"])
+    part = selection.steps or selection.output
+    return open_steps(steps, kept.id, secret, said, *part) if part else []
+
+
 def _segments(secret: bytes, private: Private) -> list[SegmentOpening]:
     return [
         SegmentOpening(
@@ -201,6 +234,8 @@ def warnings(bundle: Bundle) -> list[str]:
         found.append(
             "the vector of a text that you withhold tells much of it, and a guess of the text can be confirmed"
         )
+    if opened & _OF_SCORES:
+        found.append("with the scores of a text that you withhold, a guess of the text can be confirmed")
     if opened & SEED_FIELDS and (bundle.disclosure.tokens or "output/text" in opened):
         found.append("with the nonce or seed and the output, a guess of what you withhold can be confirmed by replay")
     return found

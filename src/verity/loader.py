@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from verity.engines.engine import AdapterFile, Engine
 from verity.engines.llama import LlamaEngine
+from verity.engines.network import Network, measure_network, setting_of_network
 from verity.engines.numerics import Numerics, NumericsStore, measure, setting_of, write_declared
 from verity.errors import FormatError, ModelNotFound, UsageError
 from verity.recorder import Recorder
@@ -16,7 +17,7 @@ from verity.statements.adapters import AdapterUse, check_adapters
 from verity.statements.receipt import NUMERICS
 from verity.store import catalogue
 from verity.store.adapters import Adapters
-from verity.store.blobs import Blobs
+from verity.store.blobs import Blobs, Model
 from verity.store.clock import now
 from verity.store.pull import pull
 from verity.store.reading import Progress
@@ -34,9 +35,18 @@ class Loaded(msgspec.Struct, frozen=True):
     adapters: list[AdapterUse] = []
 
 
+class LoadedNetwork(msgspec.Struct, frozen=True):
+    """A network with its model's digests (field ``model``) and its numerics."""
+
+    network: Network
+    model: dict[str, Any]
+    numerics: Numerics
+
+
 class Loader:
-    """Holds at most one model. A ``given`` engine is used instead of llama.cpp, whatever model is asked for; it says
-    itself, by its attribute ``model``, which one it is (as ScriptedEngine does)."""
+    """Holds at most one model, beside networks, which are small. A ``given`` engine is used instead of llama.cpp,
+    whatever model is asked for; it says itself, by its attribute ``model``, which one it is (as ScriptedEngine does).
+    """
 
     def __init__(
         self,
@@ -59,6 +69,27 @@ class Loader:
         self._context_size = context_size
         self._options = options
         self._held: tuple[tuple[str, int | None], Engine, dict[str, Any]] | None = None
+        self._networks: dict[str, LoadedNetwork] = {}
+
+    def network(self, model: str) -> LoadedNetwork:
+        """The network of this name or digest, in the ONNX format. It stays loaded.
+
+        Raises ModelNotFound, UsageError, DigestMismatch, EngineError.
+        """
+        from verity.engines.onnx import OnnxNetwork
+
+        name, found = self._blobs.resolve(model)
+        if found.blake3 not in self._networks:
+            path = self._blobs.open(found.blake3).path
+            described = _described(name, found)
+            network = OnnxNetwork(path)
+            setting = setting_of_network(network)
+            numerics = self._numerics.declared(found.blake3).get(setting)
+            if numerics is None:
+                numerics = measure_network(lambda: OnnxNetwork(path), self._measuring)
+                self._declare(network.description, network.context, described, setting, numerics)
+            self._networks[found.blake3] = LoadedNetwork(network, described, numerics)
+        return self._networks[found.blake3]
 
     def load(self, model: str, context_size: int | None = None, adapters: Sequence[Wanted] = ()) -> Loaded:
         """The model of this name or digest, in a context of this many tokens (default: as the loader was made), with
@@ -77,7 +108,7 @@ class Loader:
         if self._given is not None:
             return self._given, described
         path = self._blobs.open(described["blake3"]).path
-        self.close()
+        self._free()
         return LlamaEngine(path, context_size=context_size, **self._options), described
 
     def adapters(self, model: str, wanted: Sequence[Wanted]) -> list[AdapterUse]:
@@ -117,7 +148,13 @@ class Loader:
         return [AdapterFile(a.blake3, self._blobs.open(a.blake3).path, a.scale) for a in adapters]
 
     def close(self) -> None:
-        """Free the model, unless its engine was given."""
+        """Free the model, unless its engine was given, and the networks."""
+        self._free()
+        for loaded in self._networks.values():
+            loaded.network.close()
+        self._networks = {}
+
+    def _free(self) -> None:
         if self._held is not None and self._given is None:
             self._held[1].close()
         self._held = None
@@ -138,7 +175,7 @@ class Loader:
                 raise
             found = pull(known.name, self._blobs, progress=self._progress)
             name = found.name
-        return {"name": name, "blake3": found.blake3, "sha256": found.sha256, "size": found.size}
+        return _described(name, found)
 
     def _measured(self, engine: Engine, model: dict[str, Any], adapters: Sequence[AdapterUse]) -> Numerics:
         """The fingerprint, from the device's memory or measured now and declared in its log."""
@@ -146,12 +183,28 @@ class Loader:
         known = self._numerics.declared(model["blake3"]).get(setting)
         if known is not None:
             return known
-        tell = self._progress or (lambda *_: None)
-        numerics = measure(engine, lambda done, total: tell(done, total, "measuring numerics"))
+        numerics = measure(engine, self._measuring)
+        self._declare(engine.description, engine.context, model, setting, numerics, adapters)
+        return numerics
+
+    def _measuring(self, done: int, total: int) -> None:
+        if self._progress is not None:
+            self._progress(done, total, "measuring numerics")
+
+    def _declare(
+        self,
+        engine: Mapping[str, Any],
+        context: Mapping[str, Any],
+        model: Mapping[str, Any],
+        setting: str,
+        numerics: Numerics,
+        adapters: Sequence[AdapterUse] = (),
+    ) -> None:
+        """Say in the log what was measured, and remember it."""
         fields = {
-            "context": engine.context,
-            "engine": engine.description,
-            "model": model,
+            "context": dict(context),
+            "engine": dict(engine),
+            "model": dict(model),
             "numerics": msgspec.to_builtins(numerics),
             "time/started": now(),
         }
@@ -163,4 +216,8 @@ class Loader:
             fields,
             lambda connection, _: write_declared(connection, model["blake3"], setting, numerics),
         )
-        return numerics
+
+
+def _described(name: str, model: Model) -> dict[str, Any]:
+    """Field ``model``."""
+    return {"name": name, "blake3": model.blake3, "sha256": model.sha256, "size": model.size}

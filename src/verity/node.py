@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from verity import embedder, promises
+import msgspec
+
+from verity import embedder, promises, scorer
 from verity.answer import Answer, Stream, TypedAnswer, complete
 from verity.backup import Notes, back_up
 from verity.conversation import Conversation
@@ -28,20 +30,24 @@ from verity.embedder import Embedded, Embedder
 from verity.engines.engine import Engine
 from verity.engines.grammar import Grammar
 from verity.engines.llama import DEFAULT_MICRO_BATCH
+from verity.engines.network import Array
 from verity.engines.numerics import NumericsStore
 from verity.engines.output import Output
 from verity.errors import UsageError, VerityError
 from verity.exporter import Exporter
 from verity.generation import Generation, finished, write
 from verity.identity.device_key import DeviceKey
+from verity.inference import FLUSH_EVERY, Inferred, Session, infer
 from verity.issuer import Issuer
-from verity.loader import Loaded, Loader, Wanted
+from verity.loader import Loaded, LoadedNetwork, Loader, Wanted
 from verity.log.device_log import DeviceLog
 from verity.log.rows import latest_epoch
 from verity.opener import StateOpener
+from verity.recorded import check_shown
 from verity.recorder import Begun, Recorder, inspect
 from verity.referee import Referee
 from verity.request import Request, asked_by, check_asked, intent_fields, make_request
+from verity.scorer import Scored, Scorer
 from verity.statements.bundle import SignedIntent
 from verity.statements.receipt import Message, PreviousTurn
 from verity.statements.request import Issued
@@ -77,6 +83,7 @@ class Node:
         self.recorder = Recorder(self._database, self.log, self.key)
         self.exporter = Exporter(self._database, self.key, self.log, self.log_of)
         self._embedder = Embedder(self.recorder, self.exporter)
+        self._scorer = Scorer(self.recorder, self.exporter)
         self.states = StateOpener(self.exporter.receipts, self.recorder.states, self.load)
         self.referee = Referee(self.recorder, self.exporter)
         self.issuer = Issuer(self._database, self.key, self.blobs)
@@ -86,6 +93,7 @@ class Node:
         )
         self._context_size = context_size
         self._active: Stream | None = None
+        self._sessions: list[Session] = []
 
     def log_of(self, epoch: int) -> DeviceLog:
         """The device's log of an epoch; ``log`` is that of the present one."""
@@ -98,8 +106,10 @@ class Node:
         self.close()
 
     def close(self) -> None:
-        """Cut off an answer that is still being written, free the model and close the database."""
+        """Cut off what is still being written, free the models and close the database."""
         self._cut_off()
+        for session in self._sessions:
+            session.close("cancelled")
         self._loader.close()
         self._database.close()
 
@@ -165,19 +175,19 @@ class Node:
             limits: dict[str, Any] = {"max_tokens": max_tokens, "stops": stops, "nonce": nonce, "show": show}
             chat = self.conversation(system=system, tools=tools, previous=previous, model=model, adapters=adapters)
             return chat.stream(prompt, returns=returns, raw=raw, **limits, **sampling)
-        loaded = self.load(model, adapters=adapters)
-        asked = check_asked(
+        asked = check_asked(  # before a model is fetched and measured for what cannot be asked
             prompt,
             system=system,
             max_tokens=max_tokens,
             stops=stops,
             sampling=sampling,
-            adapters=loaded.adapters,
             grammar=grammar,
             tools=list(tools),
             raw=raw,
             previous=previous,
         )
+        loaded = self.load(model, adapters=adapters)
+        asked = msgspec.structs.replace(asked, adapters=loaded.adapters)
         return self._start(loaded, make_request(loaded.engine, asked, nonce=nonce), show)
 
     def conversation(self, **options: Any) -> Conversation:
@@ -193,7 +203,7 @@ class Node:
         begin: Callable[[dict[str, Any]], Begun] | None = None,
     ) -> Stream:
         fields = intent_fields(request, loaded.engine, loaded.model, loaded.numerics)
-        promises.check_shown(show, fields)
+        check_shown(show, fields)
         envelope = request.issued.envelope if request.issued else None
 
         def run(stream: Stream) -> Generator[str, None, None]:
@@ -220,7 +230,7 @@ class Node:
         self._cut_off()
         return self._loader.load(model, context_size, adapters)
 
-    # --- embed --------------------------------------------------------------------------------------------------------
+    # --- embed and score ----------------------------------------------------------------------------------------------
 
     def embed(
         self,
@@ -243,6 +253,57 @@ class Node:
         request = embedder.make_request(loaded.engine, texts, pooling, normalisation)
         begun = self._embedder.begin(loaded, request, show)
         return self._embedder.run(loaded, request, begun)
+
+    # --- networks -----------------------------------------------------------------------------------------------------
+
+    def network(self, model: str) -> LoadedNetwork:
+        """Load a network now instead of with its first session. Raises as ``session`` does."""
+        return self._loader.network(model)
+
+    def session(self, model: str, *, show: Sequence[str] = (), flush_every: int = FLUSH_EVERY) -> Session:
+        """A network in the ONNX format at work: every step on record, one receipt for all. See docs/onnx.md.
+
+        model        a name or digest
+        show         names of fields that the public receipt shows in clear; none by default
+        flush_every  after so many steps, what was copied is hashed and written
+
+        Raises ModelNotFound, UsageError, StoreError, EngineError.
+        """
+        session = Session(self.recorder, self.exporter, self.network(model), show=show, flush_every=flush_every)
+        self._sessions = [s for s in self._sessions if s.finish is None] + [session]
+        return session
+
+    def infer(self, model: str, inputs: Mapping[str, Array], *, show: Sequence[str] = ()) -> Inferred:
+        """One step of a network, with a receipt of its own. Raises as ``session`` and ``Session.run`` do."""
+        return infer(self.session(model, show=show), inputs)
+
+    def score(
+        self,
+        text: str | Sequence[Message],
+        continuation: str | None = None,
+        *,
+        top: int = 5,
+        raw: bool | None = None,
+        system: str | None = None,
+        model: str = catalogue.DEFAULT,
+        adapters: Sequence[Wanted] = (),
+        show: Sequence[str] = (),
+    ) -> Scored:
+        """How likely the model finds a text, token by token, and the ``top`` likeliest tokens after it; with a receipt.
+        An answer that nobody read to its end is cut off.
+
+        continuation  a given answer: what comes after ``text``, and is scored
+        raw           whether ``text`` is scored as it is, or put into the chat template; a string is, unless there is a
+                      ``system`` message
+
+        The other options are those of ``stream`` and ``embed``. Raises UsageError, ContextOverflow (a text is never
+        cut), ModelNotFound, AdapterNotFound, StoreError, EngineError.
+        """
+        as_it_is = (isinstance(text, str) and system is None) if raw is None else raw
+        asked = check_asked(text, system=system, sampling={}, raw=as_it_is)
+        loaded = self.load(model, adapters=adapters)
+        asked = msgspec.structs.replace(asked, adapters=loaded.adapters)
+        return self._scorer.run(loaded, scorer.make_request(loaded.engine, asked, continuation, top), show)
 
     # --- requests of others -------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import Any
 from verity.errors import UsageError
 from verity.exporter import Exporter
 from verity.loader import Loaded
+from verity.recorded import check_shown
 from verity.recorder import Begun, Recorder
 from verity.request import asked_by, intent_fields, make_request
 from verity.statements.bundle import SignedIntent
@@ -16,12 +17,6 @@ from verity.statements.strict import canonical
 
 MAX_ASKED_CONTEXT = 1 << 13
 """Tokens: a request by somebody else gets no larger context unless the owner allows it."""
-
-
-def check_shown(show: Sequence[str], fields: dict[str, Any]) -> None:
-    """Raises UsageError for a field to show that there is not."""
-    if unknown := sorted(set(show) - set(fields)):
-        raise UsageError(f"there is no field {unknown[0]!r} to show", f"the fields are {', '.join(sorted(fields))}")
 
 
 def check_affordable(request: Issued, allowed: int | None) -> None:

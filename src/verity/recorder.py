@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from verity.elements import segmented, token_tree
+from verity.endings import embedding_ending, inference_ending, scoring_ending
 from verity.errors import StoreError, UsageError
 from verity.identity.device_key import DeviceKey
 from verity.log.device_log import DeviceLog, Draft
@@ -31,10 +32,13 @@ from verity.statements.commitments import (
 )
 from verity.statements.dsse import Envelope, seal
 from verity.statements.receipt import (
+    EMBEDDING,
     GENERATION,
+    INFERENCE,
     INTENT,
     MAX_STATEMENT_BYTES,
     RESULT,
+    SCORING,
     Place,
     Predicate,
     Statement,
@@ -45,11 +49,13 @@ from verity.statements.receipt import (
 from verity.statements.request import IntentName
 from verity.statements.segments import Evaluated, pack
 from verity.statements.strict import load
+from verity.steps import recovered
 from verity.store.answering import Answering, Hold
 from verity.store.clock import now
 from verity.store.database import Database
 from verity.store.receipts import DONE, OPEN, PROMISED, Kept, Private, Receipts, Segment, Token
 from verity.store.states import States
+from verity.store.steps import Steps
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -73,6 +79,7 @@ class Recorder:
         self._receipts = Receipts(database)
         self._answering = Answering(database.path.parent)
         self.states = States(database.path.parent)
+        self.steps = Steps(database.path.parent)
 
     def begin(
         self,
@@ -156,10 +163,12 @@ class Recorder:
         finally:
             begun.hold.release()  # if it could not be written, the next answer closes it
         if evaluated is not None:
-            self.states.keep(begun.id, begun.secret, [pack(rows) for rows in evaluated.chunks])
+            with contextlib.suppress(StoreError):  # no room for them: the answer is on record all the same
+                self.states.keep(begun.id, begun.secret, [pack(rows) for rows in evaluated.chunks])
 
     def close_orphans(self) -> list[str]:
-        """Log an ``aborted`` result, without tokens, for every intent of this epoch whose process died. Returns ids."""
+        """Log an ``aborted`` result, without tokens and with the steps that are durable, for every intent of this epoch
+        whose process died. Returns ids."""
         open_now = {k.id: k for k in self._receipts.all(OPEN) if k.epoch == self._log.epoch}
         closed = []
         for receipt_id in {*open_now, *self._answering.leftovers()}:
@@ -174,10 +183,15 @@ class Recorder:
                 payload = read_entry(self._log.entry(kept.intent_position))[0].payload_bytes()
                 name = IntentName(receipt_id, statement_digest(payload))
                 begun = Begun(receipt_id, secret, name, private, frozenset(), hold, kept.kind)
-                lost = ending("aborted") if kept.kind == GENERATION else embedding_ending("aborted", [])
-                self.finish(begun, lost, [])
+                self.finish(begun, self._lost(begun), [])
                 closed.append(receipt_id)
         return closed
+
+    def _lost(self, begun: Begun) -> dict[str, Any]:
+        """The result's fields where a process died."""
+        if begun.kind == INFERENCE:
+            return inference_ending("aborted", recovered(self.steps, begun.id, begun.secret))
+        return _LOST[begun.kind]()
 
     def forget(self, receipt_ids: list[str]) -> int:
         """Destroy secrets and values of these receipts for ever; returns how many had any.
@@ -187,8 +201,13 @@ class Recorder:
         with contextlib.ExitStack() as holds:
             for receipt_id in receipt_ids:
                 holds.enter_context(self._answering.hold(receipt_id))
-            self.states.forget(receipt_ids)
-            return self._receipts.forget(receipt_ids)
+            count = self._receipts.forget(receipt_ids)
+        self.states.forget(receipt_ids)
+        kept = {k.id for k in self._receipts.all() if k.forgotten_at is None}
+        for receipt_id in self.steps.names():
+            if receipt_id not in kept:  # nothing opens them any more
+                self.steps.drop(receipt_id)
+        return count
 
     def compact(self) -> int:
         """Drop the statements of forgotten receipts from the log, all epochs. Returns how many."""
@@ -270,9 +289,12 @@ def ending(finish: str, text: str = "", calls: Iterable[ToolCall] = ()) -> dict[
     }
 
 
-def embedding_ending(finish: str, vectors: list[str]) -> dict[str, Any]:
-    """The fields of an embedding's result (spec/embedding.md): the vectors made, in base64."""
-    return {"output/embeddings": vectors, "output/finish": finish, "time/finished": now()}
+_LOST = {
+    GENERATION: lambda: ending("aborted"),
+    EMBEDDING: lambda: embedding_ending("aborted", []),
+    SCORING: lambda: scoring_ending("aborted"),
+}
+"""What is said, by kind, of a receipt whose process died."""
 
 
 def read_entry(stored: Stored) -> tuple[Envelope, Statement]:

@@ -38,7 +38,7 @@ def party_of(
     intent, result = statements(bundle)
     opened = open_fields(bundle, intent, result)
     leaf = opened_leaves(bundle, opened.segments, intent.predicate.id_bytes(), opened.intent)
-    return Party(bundle, leaf, source_of(states) if states is not None else _none)
+    return Party(bundle, leaf, source_of(states, bundle) if states is not None else _none)
 
 
 def _none(receipt_id: str, segments: Sequence[int]) -> list[bytes]:  # noqa: ARG001 - as any StateSource

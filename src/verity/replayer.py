@@ -5,7 +5,10 @@ could not be made. If one takes it over, it gets at no file of yours, no network
 (engines/lockdown.py). It can lie about this replay, which is one more reason to name the model that you expect; and
 what it says about its numerics is used for replays of the same files only.
 
-replay_child.py is the other side.
+Several claims may share a process if one device made them all: it gains nothing by a claim that takes the process over
+and lies about the next one, since that one could have done so itself.
+
+replay_process.py is one such process, replay_child.py its other side.
 """
 
 from __future__ import annotations
@@ -14,42 +17,36 @@ import contextlib
 import hashlib
 import math
 import os
-import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator, Sequence
-from typing import IO
 
 import msgspec
 
-from verity.engines import ENGINES
+from verity.engines import LLAMA, ONNX
 from verity.engines.llama import DEFAULT_MICRO_BATCH, MAX_CONTEXT
 from verity.engines.numerics import NumericsStore
 from verity.errors import FormatError, ModelNotFound, UsageError, VerityError
-from verity.replay_child import MAX_SAID, STEPS, Line, Request
+from verity.replay_child import Line, Setup
+from verity.replay_process import ReplayProcess
 from verity.statements.adapters import AdapterUse
-from verity.statements.strict import canonical, load
+from verity.statements.strict import canonical
 from verity.store import catalogue
 from verity.store.adapters import Adapters, add_command, base_in
 from verity.store.blobs import Blob, Blobs
 from verity.store.reading import Progress
+from verity.verify.inference import InferenceClaim
 from verity.verify.kinds import AnyClaim
 from verity.verify.margins import check_margins
 from verity.verify.replay import CannotReplay, Claim, ModelName, Replayed
+from verity.verify.segments import SpotClaim
 from verity.verify.verifier import Replayer
 
-_MAX_LINE = 1 << 21
-"""Bytes: the margins of as many tokens as a context may have."""
-_MAX_LINES = 20_000
 _GIB = 1 << 30
 _COPIES = 2
-"""An adapter is read, and copied where it is used."""
-_PASSED_ON = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG", "LLAMA_CPP_LIB_PATH")
+"""An adapter, or a network, is read, and copied where it is used."""
 
 
 class ProcessReplayer:
-    """Hands claims to child processes, one for each. Raises CannotReplay, for whatever happens in one.
+    """Hands claims to child processes: one for each, or ``together``. Raises CannotReplay, for whatever happens in one.
 
     threads       threads that compute; all cores but one by default
     micro_batch   tokens that are evaluated at once
@@ -81,22 +78,47 @@ class ProcessReplayer:
         self._progress = progress
 
     def __call__(self, claim: AnyClaim) -> Replayed:
+        with self.together(1) as replayer:
+            return replayer(claim)
+
+    @contextlib.contextmanager
+    def together(self, most: int) -> Iterator[Together]:
+        """A replayer of at most ``most`` claims, all by one device. Those that follow each other and name the same
+        files and options share a process, so that the model is loaded once."""
+        sharing = Together(self, most)
+        try:
+            yield sharing
+        finally:
+            sharing.close()
+
+    def setup(self, claim: AnyClaim, most: int) -> Setup:
+        """The process that this claim needs. Raises CannotReplay, and FormatError when it contradicts a file."""
         blob = self._blob(claim)
         adapters = self._adapters(claim)
         _check_size(claim)
-        request = Request(
+        network = isinstance(claim, InferenceClaim)
+        copied = [*adapters, blob] if network else adapters
+        return Setup(
+            network=network,
             path=str(blob.path),
-            claim=claim,
-            adapters=[str(adapter.path) for adapter in adapters],
+            context=claim.context,
+            adapters=claim.adapters,
+            adapter_paths=[str(adapter.path) for adapter in adapters],
+            grammars=_grammar(claim),
             known=self._numerics.known(_files(claim)) | self._numerics.known(claim.model.blake3),
             threads=self._threads,
             micro_batch=self._micro_batch,
-            memory_bytes=self._memory_bytes + _COPIES * sum(adapter.size for adapter in adapters),
+            memory_bytes=self._memory_bytes + _COPIES * sum(file.size for file in copied),
             mapped_bytes=blob.size,
-            cpu_s=math.ceil(self._limit_s * (os.cpu_count() or 1)),
+            cpu_s=most * math.ceil(self._limit_s * (os.cpu_count() or 1)),
             parent=os.getpid(),
         )
-        last = self._run(msgspec.msgpack.encode(request))
+
+    def start(self, setup: Setup) -> ReplayProcess:
+        return ReplayProcess(setup, limit_s=self._limit_s, progress=self._progress)
+
+    def believe(self, claim: AnyClaim, last: Line) -> Replayed:
+        """What the process says of this claim, and its word about numerics kept. Raises CannotReplay."""
         if last.replayed is None:
             raise CannotReplay(last.problem or "the replay process gave no answer", last.hint)
         if last.replayed.outcome is not None and last.replayed.numerics != claim.numerics:
@@ -114,7 +136,7 @@ class ProcessReplayer:
 
     def _blob(self, claim: AnyClaim) -> Blob:
         """The model's file. Raises CannotReplay, and FormatError when the receipt contradicts the file."""
-        if claim.engine.get("name") not in ENGINES:
+        if claim.engine.get("name") != (ONNX if isinstance(claim, InferenceClaim) else LLAMA):
             raise CannotReplay(f"no replay is made of the engine {claim.engine.get('name')!r}")
         return self._open(claim.model, "model")
 
@@ -140,62 +162,41 @@ class ProcessReplayer:
             raise FormatError(f"the receipt's two digests and size of the {what} belong to different files")
         return blob
 
-    def _run(self, request: bytes) -> Line:
-        environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        environment["OPENBLAS_NUM_THREADS"] = "1"  # its threads would start before the process is locked down
-        command = [sys.executable, "-P", "-B", "-m", "verity.replay_child"]
-        pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
-        with subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=nothing, env=environment, start_new_session=True
-        ) as child:
-            late = threading.Event()
-            timer = threading.Timer(self._limit_s, _end, [child, late])
-            timer.start()
-            try:
-                assert child.stdin is not None and child.stdout is not None  # noqa: PT018
-                with contextlib.suppress(BrokenPipeError), child.stdin:
-                    child.stdin.write(request)
-                last = self._last(child.stdout)
-            finally:
-                timer.cancel()
-                timer.join()  # so that it cannot come late, when the number is another process's
-                _end(child)
-                child.wait()
-        return last or Line(problem=self._died(child.returncode, late.is_set()))
 
-    def _last(self, stream: IO[bytes]) -> Line | None:
-        """The first line that is no progress; what follows it is not read."""
-        for line in self._lines(stream):
-            if line.progress is None:
-                return line
-            if self._progress is not None:
-                done, total, step = line.progress
-                self._progress(done, total, STEPS[step])
-        return None
+class Together:
+    """See ``ProcessReplayer.together``. Raises CannotReplay, FormatError."""
 
-    def _died(self, status: int, late: bool) -> str:
-        if late:
-            return f"the replay was ended after the {self._limit_s:g} seconds that it may take"
-        ending = f"status {status}" if status >= 0 else _signal_name(-status)
-        return f"the replay process died before it could answer ({ending})"
+    def __init__(self, replayer: ProcessReplayer, most: int) -> None:
+        self._replayer = replayer
+        self._left = self._most = most
+        self._process: ReplayProcess | None = None
+        self._setup: Setup | None = None
 
-    @staticmethod
-    def _lines(stream: IO[bytes]) -> Iterator[Line]:
-        """What a process writes that may have been taken over: bounded and strict."""
-        for _ in range(_MAX_LINES):
-            data = stream.readline(_MAX_LINE)
-            if not data:
-                return
-            try:
-                line = load(data, Line, limit=_MAX_LINE, what="replay's answer")
-                if line.progress is not None:
-                    done, total, step = line.progress
-                    if not (0 <= done <= total and 0 <= step < len(STEPS)):
-                        raise FormatError("it names a step that there is not")
-            except FormatError as error:
-                line = Line(problem=f"the replay process answered with nonsense: {error}")
-            yield msgspec.structs.replace(line, problem=line.problem[:MAX_SAID], hint=line.hint[:MAX_SAID])
-        yield Line(problem="the replay process talks without an end")
+    def __call__(self, claim: AnyClaim) -> Replayed:
+        if not self._left:
+            raise UsageError(f"this replayer is for {self._most} claims", "make another")
+        self._left -= 1
+        setup = self._replayer.setup(claim, self._most)
+        if self._process is None or not self._process.usable or self._setup != _apart_from_known(setup):
+            self.close()
+            self._process, self._setup = self._replayer.start(setup), _apart_from_known(setup)
+        return self._replayer.believe(claim, self._process.ask(claim))
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.close()
+        self._process = None
+
+
+def _grammar(claim: AnyClaim) -> bool:
+    """Whether its process needs the grammar's compiler."""
+    answer = claim.claim if isinstance(claim, SpotClaim) else claim
+    return isinstance(answer, Claim) and answer.grammar is not None
+
+
+def _apart_from_known(setup: Setup) -> Setup:
+    return msgspec.structs.replace(setup, known={})
 
 
 def consenting(replayer: Replayer, blobs: Blobs, numerics: NumericsStore, vouched: Sequence[str]) -> Replayer:
@@ -239,6 +240,8 @@ def _files(claim: AnyClaim) -> str:
 
 def _check_size(claim: AnyClaim) -> None:
     """Refuse, before there is a process, a claim that is larger than any context. Raises CannotReplay."""
+    if isinstance(claim, InferenceClaim):
+        return  # as large as a bundle at most
     size = claim.context.get("size")
     if type(size) is not int or not 0 < size <= MAX_CONTEXT:
         raise CannotReplay(f"the receipt's context size is not between 1 and {MAX_CONTEXT:,}")
@@ -254,19 +257,3 @@ def _check_measured(replayed: Replayed, claim: AnyClaim) -> None:
     if replayed.outcome is not None or not isinstance(claim, Claim):
         raise FormatError("it measured margins where there are none")
     check_margins(replayed.measured, claim)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def _end(child: subprocess.Popen[bytes], late: threading.Event | None = None) -> None:
-    """Kill the child and whatever it may have started before it was locked down: they are one process group."""
-    if late is not None:
-        late.set()
-    if child.returncode is None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)

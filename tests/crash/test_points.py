@@ -15,7 +15,7 @@ from crash_points import POINTS
 from crash_scenarios import ASK, PROMPT, SCENARIOS, Scenario, World
 from crasher import Crasher, Ended
 from crashing import DEAD
-from device_state import PROMISED, assert_all_ended, assert_bundle, holds_bytes, look
+from device_state import PROMISED, assert_all_ended, assert_bundle, holds_bytes, look, open_node
 
 from verity.store.bundles import read_bundle
 
@@ -80,8 +80,12 @@ def _ask_next(world: World, crasher: Crasher) -> None:
 
 
 def _leftovers(world: World) -> list[str]:
-    """What a dead backup or restore left, once the command was given again: keys and databases."""
+    """What a dead backup or restore left, once the command was given again: keys and databases; and steps that nothing
+    opens any more."""
     left = [*world.folder.rglob(".backup-*/**/*"), *world.folder.rglob(".restoring-*/**/*")]
+    with open_node(world.home) as node:
+        known = {kept.id for kept in node.exporter.receipts.all() if kept.forgotten_at is None}
+    left += [path for path in world.home.glob("steps/*") if path.name not in known]
     return [str(path) for path in left if path.is_file()]
 
 
@@ -109,6 +113,8 @@ def test_a_power_cut_finds_contents_before_names(scenario: Scenario, world_of: W
     passed = _run(scenario, world_of(scenario), crasher, "list").passed
     assert passed
     for index, event in enumerate(passed):
+        if event.point.startswith("states."):  # a cache: what is torn or gone is computed again (store/states.py)
+            continue
         name = event.path.rpartition("/")[2]
         lasting = event.kind == "mkdir" and name not in _NEVER_MISSED and not name.startswith(_TEMPORARY)
         if event.kind in ("replace", "rename", "link"):

@@ -93,6 +93,12 @@ def test_an_embedding_in_order_is_believed_but_for_the_replay() -> None:
     assert report.check("output").evidence == {"vectors": 2, "texts": 2, "finish": "end"}
 
 
+def test_a_scoring_in_order_is_believed_but_for_the_replay() -> None:
+    report = verity.verify(device.lie(device.scoring_plan()), key=device.key().id, replay=False)
+    assert report.passed, str(report)
+    assert report.check("output").evidence == {"finish": "end", "logprobs": 2, "candidates": 1, "answer": -2.0}
+
+
 @given(st.integers(0, 2**32))
 def test_edits_of_json_are_json_that_differs_mostly(number: int) -> None:
     seed = TARGETS["bundle"].seeds()[0]

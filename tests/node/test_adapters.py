@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from forger import forge
+from forger import forge, forge_scoring
 from gguf import gguf, tiny
 from in_process import REPLY, in_process
 from lora import SMOLLM2, TINY, lora, lora_metadata, lora_tensors
@@ -93,6 +93,23 @@ def test_the_model_alone_is_not_what_changed_it(node: Node) -> None:
         assert status(verify(node, answer.bundle, model=None, policy=policy, replay=False), "model") == expected
     plain = node.ask("Why?", **ASKED)
     assert status(verify(node, plain.bundle, adapters=["calm"], replay=False), "model") == "failed"
+
+
+@pytest.mark.model
+def test_its_states_are_those_under_the_adapters(node: Node) -> None:
+    base = node.blobs.resolve("tiny")[1].blake3
+    (node.home / "keys.gguf").write_bytes(lora(base, seed=9, shapes={"attn_k": TINY["attn_q"]}, strength=1.0))
+    Adapters(node.blobs).add(node.home / "keys.gguf")
+    answer = node.ask("Why?" * 9, **ASKED, adapters=["keys", ("short", 0.5)])
+    kept = node.states(answer.receipt)
+    (node.home / "states" / answer.receipt).unlink()
+    plain = node.ask("Why?" * 9, **ASKED)
+    assert node.states(answer.receipt) == kept  # computed again under them, and the other answer's without
+    assert node.states(plain.receipt)[0] != kept[0]  # of the same prompt
+    options: dict[str, Any] = {"adapters": ["keys", "short"], "spot": 99}
+    assert status(verify(node, answer.bundle, states=node.states, **options), "spot-checked") == "passed"
+    other = verify(node, answer.bundle, states=lambda *_: node.states(plain.receipt), **options)
+    assert status(other, "spot-checked") == "failed"
 
 
 @pytest.mark.model
@@ -183,6 +200,7 @@ def test_one_that_does_not_fit_the_weights_is_refused_by_the_engine(node: Node) 
     assert field(node.ask("Why?", **ASKED), "adapters") == []
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_the_default_model_with_an_adapter_is_replayed_exactly(model_home: Path, tmp_path: Path) -> None:
     with verity.open(model_home, threads=1) as node:
@@ -253,3 +271,14 @@ def test_a_request_of_somebody_else_names_no_adapters(fake: Node) -> None:
         fake.ask(request=issued, adapters=["calm"])
     fake.load(adapters=["calm"])
     assert field(fake.ask(request=issued), "adapters") == []
+
+
+def test_adapters_change_scores_and_are_named(node: Node) -> None:
+    plain, changed = (node.score("ab", "cd", model="tiny", adapters=adapters) for adapters in ((), ("calm",)))
+    assert plain.logprobs != changed.logprobs
+    report = verify(node, changed.bundle)
+    assert status(report, "replayed-exact") == "passed", str(report)
+    assert "changed by adapters" in report.check("replayed-exact").sentence
+    lie = {"adapters": [], "numerics": msgspec.to_builtins(plain.numerics)}
+    hidden = forge_scoring(node, "ab", "cd", model="tiny", adapters=["calm"], intent=lambda f: f.update(lie))
+    assert status(verify(node, hidden), "replayed-exact") == "failed"

@@ -239,9 +239,9 @@ def test_a_receipt_can_be_bundled_again_later(scripted: Node) -> None:
 def test_public_names() -> None:
     """The public surface: a name that goes away or comes is a decision."""
     assert sorted(verity.__all__) == [
-        "Answer", "AnswerError", "Bundle", "Check", "Conversation", "Embedded", "Issued", "Message", "Node", "Policy",
-        "Report", "SamplingParameters", "ScriptedEngine", "Selection", "Stream", "TypedAnswer", "TypedOutputError",
-        "VerityError", "open", "read_request", "verify",
+        "Answer", "AnswerError", "Bundle", "Check", "Conversation", "Embedded", "Inferred", "Issued", "Message", "Node",
+        "Policy", "Report", "SamplingParameters", "Scored", "ScriptedEngine", "Selection", "Session", "Stream",
+        "TypedAnswer", "TypedOutputError", "VerityError", "dispute", "open", "read_request", "verify", "verify_many",
     ]  # fmt: skip
     for name in verity.__all__:
         assert getattr(verity, name) is not None

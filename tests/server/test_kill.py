@@ -125,6 +125,7 @@ def test_kill_under_load_ten_times(home: Path, command_environment: dict[str, st
     rounds(home, command_environment, 10, seed=2)
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_kill_under_load_on_the_real_model(model_home: Path, command_environment: dict[str, str]) -> None:
     name, seen = "smollm2-135m-instruct", Seen()

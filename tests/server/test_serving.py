@@ -215,8 +215,9 @@ def test_mixed_load_on_the_real_model_replays_exactly(model_home: Path) -> None:
                 for n, p in enumerate(prompts)
             ]
             got = await asyncio.gather(*(collect(serving, each) for each in wanted))
-            for _, _, receipt in got:
-                report = verity.verify(await serving.bundle(receipt, disclose=True), home=model_home, threads=1)
+            bundles = [await serving.bundle(receipt, disclose=True) for _, _, receipt in got]
+            for report in verity.verify_many(bundles, home=model_home, threads=1):
+                assert isinstance(report, verity.Report), str(report)
                 assert report.check("replayed-exact").status == "passed", str(report)
             with pytest.raises(ModelNotFound):
                 await serving.answer(Asking(model="no such model", messages=[Message("user", "?")]))

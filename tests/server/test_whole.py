@@ -120,7 +120,7 @@ def test_answers_of_the_real_model_are_replayed(model_home: Path) -> None:
 
     with_device(Serving(model_home, Settings(parallel=4, threads=1, context_size=1024)), work)
     assert len(bundles) == 6
-    for bundle in bundles:
-        report = verity.verify(bundle, home=model_home, threads=1)
+    for report in verity.verify_many(bundles, home=model_home, threads=1):
+        assert isinstance(report, verity.Report), str(report)
         assert report.failed == []
         assert report.check("replayed-exact").status == "passed"

@@ -20,6 +20,8 @@ from verity.statements.receipt import (
     EMBEDDING_RESULT_FIELDS,
     FINISHES,
     GENERATION,
+    INFERENCE_INTENT_FIELDS,
+    INFERENCE_RESULT_FIELDS,
     INPUT_PREFIX,
     INTENT,
     INTENT_FIELDS,
@@ -100,6 +102,12 @@ def test_the_specification_of_embeddings_lists_every_field() -> None:
     text = (ROOT / "spec/embedding.md").read_text()
     assert fields_of_table("Fields of the intent", text) == EMBEDDING_INTENT_FIELDS | {"inputs/0000"}
     assert fields_of_table("Fields of the result", text) == EMBEDDING_RESULT_FIELDS
+
+
+def test_the_specification_of_inferences_lists_every_field() -> None:
+    text = (ROOT / "spec/inference.md").read_text()
+    assert fields_of_table("Fields of the intent", text) == INFERENCE_INTENT_FIELDS | {"inputs/0000"}
+    assert fields_of_table("Fields of the result", text) == INFERENCE_RESULT_FIELDS
 
 
 def test_the_specification_has_every_kind() -> None:

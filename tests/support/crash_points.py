@@ -17,6 +17,9 @@ _ANSWERED = (
 )
 """Of whatever is computed on a device that has a model and its numerics, and saved."""
 
+_WRITTEN = (*_ANSWERED[:5], "states.keep/create", "states.keep/replace", *_ANSWERED[5:])
+"""Of an answer, whose states are kept."""
+
 POINTS = {
     "first-ask": (
         "home.locate/mkdir",
@@ -35,13 +38,16 @@ POINTS = {
         "recorder.begin/commit",
         "recorder.finish/commit",
         "answering.release/unlink",
+        "states.keep/mkdir",
+        "states.keep/create",
+        "states.keep/replace",
         "bundles.save/create",
         "bundles.save/fsync",
         "bundles.save/replace",
         "bundles.save/fsync-folder",
         "database.close/close",
     ),
-    "ask": _ANSWERED,
+    "ask": _WRITTEN,
     "ask-orphan": (
         "database.open/journal-mode",
         "recorder.finish/commit",
@@ -50,6 +56,8 @@ POINTS = {
         "recorder.begin/commit",
         "recorder.finish/commit#2",
         "answering.release/unlink#2",
+        "states.keep/create",
+        "states.keep/replace",
         "bundles.save/create",
         "bundles.save/fsync",
         "bundles.save/replace",
@@ -57,6 +65,24 @@ POINTS = {
         "database.close/close",
     ),
     "embed": _ANSWERED,
+    "infer": (
+        "database.open/journal-mode",
+        "blobs.record/commit",
+        "answering.hold/create",
+        "recorder.begin/commit",
+        "steps.create/mkdir",
+        "steps.create/fsync-folder",
+        "steps.create/create",
+        "steps.create/fsync-folder#2",
+        "steps.append/fsync",
+        "recorder.finish/commit",
+        "answering.release/unlink",
+        "bundles.save/create",
+        "bundles.save/fsync",
+        "bundles.save/replace",
+        "bundles.save/fsync-folder",
+        "database.close/close",
+    ),
     "issue": (
         "database.open/journal-mode",
         "issuer.issue/commit",
@@ -91,6 +117,8 @@ POINTS = {
         "answering.hold/create",
         "recorder.finish/commit",
         "answering.release/unlink",
+        "states.keep/create",
+        "states.keep/replace",
         "bundles.save/create",
         "bundles.save/fsync",
         "bundles.save/replace",
@@ -165,6 +193,16 @@ POINTS = {
         "receipts.forget/commit",
         "receipts.forget/checkpoint",
         "answering.release/unlink",
+        "states.forget/unlink",
+        "database.close/close",
+    ),
+    "forget-steps": (
+        "database.open/journal-mode",
+        "answering.hold/create",
+        "receipts.forget/commit",
+        "receipts.forget/checkpoint",
+        "answering.release/unlink",
+        "steps.drop/unlink",
         "database.close/close",
     ),
     "compact": (

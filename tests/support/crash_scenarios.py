@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import networks
 from crasher import Crasher
 from device_state import OPEN, PROMISED, assert_bundle, holds_bytes, look, open_node, receipts_in, state_of
 from version_1 import make_version_1, version_of
@@ -108,6 +109,24 @@ def with_model(world: World, crasher: Crasher) -> None:
         wheel.writestr("small_model/small-model.gguf", MODEL)
 
 
+def with_network(world: World, crasher: Crasher) -> None:
+    """A device that has a network, its numerics declared, and inputs for it."""
+    device(world, crasher)
+    with open_node(world.home) as node:
+        networks.store(node, networks.policy(), world.folder)
+        node.network("policy")
+    world.file("inputs.json").write_text('{"obs": [[1, 2, 3, 4, 5, 6, 7, 8]]}')
+
+
+def with_session(world: World, crasher: Crasher) -> None:
+    """A device with the receipt of a session, whose bundle was saved."""
+    with_network(world, crasher)
+    ended = crasher.run(*_infer(world), home=world.home)
+    assert ended.code == 0, ended.stderr
+    world.facts["session"] = ended.said["receipt"]
+    world.file("new.verity.json").rename(world.file("session.verity.json"))
+
+
 def version_1(world: World, crasher: Crasher) -> None:
     """A device of schema 1, with an intent whose process died."""
     orphan(world, crasher)
@@ -124,6 +143,11 @@ def _ask(world: World) -> list[str]:
 def _embed(world: World) -> list[str]:
     save = str(world.file("new.verity.json"))
     return ["embed", "one text", "another", "--model", "scripted", "--save", save, "--json"]
+
+
+def _infer(world: World) -> list[str]:
+    given, save = str(world.file("inputs.json")), str(world.file("new.verity.json"))
+    return ["infer", "policy", "--input", given, "--input", given, "--save", save, "--json"]
 
 
 def _issue(world: World) -> list[str]:
@@ -153,6 +177,10 @@ def _export(world: World) -> list[str]:
 
 def _forget(world: World) -> list[str]:
     return ["forget", world.facts["receipt"], "--yes", "--json"]
+
+
+def _forget_session(world: World) -> list[str]:
+    return ["forget", world.facts["session"], "--yes", "--json"]
 
 
 def _backup(world: World) -> list[str]:
@@ -217,6 +245,15 @@ def _forgotten(world: World) -> bool:
     return holds_bytes(world.home, PROMPT.encode()) == []
 
 
+def _steps_forgotten(world: World) -> bool:
+    """Its secret is destroyed, and with it what opens its steps, whether the file is gone yet or not."""
+    with open_node(world.home) as node:
+        if node.exporter.receipts.get(world.facts["session"]).forgotten_at is not None:
+            return True
+    assert_bundle(read_bundle(world.file("session.verity.json")), world.home)
+    return False
+
+
 def _compacted(world: World) -> bool:
     with open_node(world.home) as node:
         kept = node.exporter.receipts.get(world.facts["receipt"])
@@ -266,6 +303,7 @@ SCENARIOS = (
     Scenario("ask", "`ask --save`", device, _ask, _saved),
     Scenario("ask-orphan", "`ask --save` that first closes the intent of a process that died", orphan, _ask, _saved),
     Scenario("embed", "`embed --save`", device, _embed, _saved),
+    Scenario("infer", "`infer --save`", with_network, _infer, _saved),
     Scenario("issue", "`nonce --late`", device, _issue, _request_saved("late.request.json")),
     Scenario("promise", "`ask --request` for a request without its nonce", _given(_issue), _promise, _promised),
     Scenario("reveal", "`nonce --reveal`", _given(_issue, _promise), _reveal, _request_saved("full.request.json")),
@@ -280,6 +318,7 @@ SCENARIOS = (
         slow=True,
     ),
     Scenario("forget", "`forget`", device, _forget, _forgotten),
+    Scenario("forget-steps", "`forget` of a session", with_session, _forget_session, _steps_forgotten),
     Scenario("compact", "`log compact`", _given(_forget), lambda _: ["log", "compact", "--json"], _compacted),
     Scenario("backup", "`backup`", device, _backup, _backed_up(), instead=lambda world: _other_name(_backup(world))),
     Scenario(

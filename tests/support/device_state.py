@@ -13,7 +13,8 @@ from verity.engines.scripted import ScriptedEngine
 from verity.node import Node
 from verity.recorder import read_entry
 from verity.statements.bundle import Bundle
-from verity.statements.receipt import EMBEDDING, INTENT, RESULT
+from verity.statements.receipt import EMBEDDING, INFERENCE, INTENT, RESULT
+from verity.steps import recovered
 from verity.store.receipts import DONE, OPEN, PROMISED, Kept
 
 CHECKS = ("signed", "logged", "intent", "disclosure", "output")
@@ -90,6 +91,9 @@ def _ending(node: Node, kept: Kept) -> str:
         assert private.tokens == []
         if kept.kind == EMBEDDING:
             assert private.result["output/embeddings"] == []
+        elif kept.kind == INFERENCE:  # what was durable is on record
+            secret = node.exporter.receipts.private(kept)[0]
+            assert private.result["output/steps"] == recovered(node.recorder.steps, kept.id, secret)
         else:
             assert private.result["output/tokens"]["count"] == 0
     return finish

@@ -115,7 +115,7 @@ class FakeService:
     async def models(self) -> list[ModelInfo]:
         return [ModelInfo(id=MODEL, created=1_700_000_000, blake3=DIGEST, loaded=True)]
 
-    async def states(self, receipt_id: str, segments: list[int]) -> bytes:
+    async def states(self, receipt_id: str, segments: list[int], key: str | None) -> bytes:
         if receipt_id != "ab" * 16:
             raise UsageError(f"there is no receipt {receipt_id}", "`verity show` lists them")
         return encode_states(receipt_id, [b"rows"] * max(segments))

@@ -26,7 +26,11 @@ def _load(name: str) -> None:
     spec.loader.exec_module(module)
 
 
-for _name in ("outsider_rows", "key_holder_rows", "typed_rows", "adapter_rows", "log_rows"):
+ROW_FILES = (
+    "outsider_rows", "key_holder_rows", "scoring_rows", "typed_rows", "adapter_rows", "segment_rows", "inference_rows",
+    "log_rows",
+)  # fmt: skip
+for _name in ROW_FILES:
     _load(_name)
 
 

@@ -40,6 +40,6 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         processes.append(child.pid)
         return child
 
-    monkeypatch.setattr("verity.replayer.subprocess.Popen", watched)
+    monkeypatch.setattr("verity.replay_process.subprocess.Popen", watched)
     yield processes
     assert all(ends(process) for process in processes)

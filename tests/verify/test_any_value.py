@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from forger import forge, forge_embedding
+from forger import forge, forge_embedding, forge_scoring
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from in_process import in_process
@@ -18,7 +18,12 @@ from verity.statements.strict import canonical
 
 FIELDS = ["adapters", "choice", "grammar", "previous_turn", "template", "tools", "output/tool_calls"]
 OF_VECTORS = ["normalisation", "pooling", "prompt_tokens", "inputs/0000", "output/embeddings"]
-MEMBERS = ["index", "of", "compiler", "kind", "source", "id", "result", "name", "arguments", "scale", "sha256", "clock"]
+OF_SCORES = [
+    "adapters", "continuation", "prompt_tokens", "template", "top", "output/candidates", "output/logits",
+    "output/logprobs",
+]  # fmt: skip
+MEMBERS = ["index", "of", "compiler", "kind", "source", "id", "result", "name", "arguments", "scale", "sha256", "clock",
+           "start", "text", "logprob", "piece", "token"]  # fmt: skip
 ATOMS = (
     st.none()
     | st.booleans()
@@ -66,3 +71,11 @@ def test_any_value_in_an_answer(scripted: Node, field: str, value: Any) -> None:
 def test_any_value_in_an_embedding(scripted: Node, field: str, value: Any) -> None:
     part = "result" if field.startswith("output/") else "intent"
     assert not believed(scripted, lambda **edit: forge_embedding(scripted, ["Why?"], **edit), part, field, value)
+
+
+@FEW
+@given(field=st.sampled_from(OF_SCORES), value=VALUES)
+def test_any_value_in_a_scoring(scripted: Node, field: str, value: Any) -> None:
+    part = "result" if field.startswith("output/") else "intent"
+    forger = lambda **edit: forge_scoring(scripted, "Why?", " No.", top=1, raw=False, **edit)  # noqa: E731
+    assert not believed(scripted, forger, part, field, value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from forger import forge
@@ -91,13 +92,14 @@ def test_another_model_is_refused(model_node: Node, model_path: Path, tmp_path: 
     assert replayed.status == "not made"
     assert "numerics differ" in replayed.sentence  # the fingerprint is of the claimed model, so it cannot agree
 
+    (measured,) = model_node.numerics.known(pulled.blake3).values()  # by that replay
+
     def claim_numerics_too(fields: dict[str, Any]) -> None:
         claim_other(fields)
-        with verity.open(model_node.home, threads=1) as node:
-            numerics = node.load("other-model").numerics
-        fields["numerics"] = {"exact": numerics.exact, "fingerprint": numerics.fingerprint}
+        fields["numerics"] = msgspec.to_builtins(measured)
 
-    assert "at output token" in refusal(verify(forge(model_node, intent=claim_numerics_too), model_node))
+    lie = forge(model_node, intent=claim_numerics_too)
+    assert "at output token" in refusal(verify(lie, model_node, model=pulled.blake3))
 
 
 def test_a_token_outside_the_vocabulary_is_refused(model_node: Node) -> None:

@@ -21,12 +21,13 @@ def test_honest_generations_replay_exactly(generate: Machine, replay: Machine, m
     cases = [case for case in honest_cases(COUNT) if case.generate == generate]
     assert len(cases) == COUNT // len(MACHINES)
     with verity.open(model_home, threads=generate.threads, micro_batch=generate.micro_batch) as node:
-        replayer = ProcessReplayer(node.blobs, node.numerics, threads=replay.threads, micro_batch=replay.micro_batch)
-        for case in cases:
-            answer = node.ask(case.prompt, **case.options)
-            report = verity.verify(answer.bundle, key=node.key.id, replayer=replayer, home=model_home)
-            assert report.passed, f"{case}\n{report}"
-            assert report.check("replayed-exact").status == "passed"
+        apart = ProcessReplayer(node.blobs, node.numerics, threads=replay.threads, micro_batch=replay.micro_batch)
+        with apart.together(len(cases)) as replayer:
+            for case in cases:
+                answer = node.ask(case.prompt, **case.options)
+                report = verity.verify(answer.bundle, key=node.key.id, replayer=replayer, home=model_home)
+                assert report.passed, f"{case}\n{report}"
+                assert report.check("replayed-exact").status == "passed"
 
 
 def test_one_prompt_is_beyond_a_thousand_tokens(model_node: Node) -> None:

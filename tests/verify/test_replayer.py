@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from forger import forge
+from gguf import tiny
 from in_process import in_process
 from processes import ends
 
@@ -175,7 +176,7 @@ def test_a_child_that_was_taken_over(
         started.append(start(command, **options))
         return started[0]
 
-    monkeypatch.setattr("verity.replayer.subprocess.Popen", instead)
+    monkeypatch.setattr("verity.replay_process.subprocess.Popen", instead)
     seen: list[str] = []
     told = refusal(scripted, garbage, limit_s=2.0, progress=lambda *step: seen.append(step[2]))
     assert why in told
@@ -184,15 +185,16 @@ def test_a_child_that_was_taken_over(
     assert ends(started[0].pid)
 
 
-@pytest.mark.model
-def test_the_childs_measurement_is_kept_for_its_own_model_only(model_home: Path, tmp_path: Path) -> None:
-    with verity.open(model_home, threads=1) as owner:
-        answer = owner.ask("Hi", max_tokens=2)
-        path = owner.blobs.open(owner.load().model["blake3"]).path
-        fingerprint = owner.load().numerics
+def test_the_childs_measurement_is_kept_for_its_own_model_only(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(tiny())
+    with verity.open(tmp_path / "owner", threads=1) as owner:
+        digest = pull(str(path), owner.blobs).blake3
+        answer = owner.ask("Hi", model="tiny", max_tokens=2)
+        fingerprint = answer.numerics
     with verity.open(tmp_path / "other") as other:
         model = pull(str(path), other.blobs, name="mine")
-        report = verity.verify(answer.bundle, key=owner.key.id, home=other.home, threads=1)
+        report = verity.verify(answer.bundle, key=owner.key.id, home=other.home, threads=1, model=digest)
         assert report.check("replayed-exact").status == "passed", str(report)
         assert list(other.numerics.known(model.blake3).values()) == [fingerprint]
         assert other.numerics.known("ab" * 32) == {}

@@ -6,7 +6,7 @@ import inspect
 import re
 from pathlib import Path
 
-from verity import replayer
+from verity import replay_process, replayer
 from verity.engines import llama, lockdown, output, sandbox, sizes, templates
 
 PAGE = (Path(__file__).parents[2] / "docs/sandbox.md").read_text()
@@ -28,11 +28,13 @@ def test_the_limits_are_those_of_the_code() -> None:
     work = f"all values that one rendering makes, with {sizes.STEP} bytes more for each step"
     assert rows[work] == f"{sandbox.MAX_WORK:,} bytes"
     assert rows["time of one rendering"] == f"{sandbox.MAX_SECONDS:g} s"
-    assert rows["what the process says"].startswith(f"{replayer._MAX_LINES:,} lines of {replayer._MAX_LINE:,} bytes; ")
+    assert rows["what the process says"].startswith(
+        f"{replay_process.MAX_LINES:,} lines of {replay_process.MAX_LINE:,} bytes; "
+    )
 
 
 def test_the_environment_is_named() -> None:
-    assert [name for name in replayer._PASSED_ON if f"`{name}`" not in PAGE] == []
+    assert [name for name in replay_process.PASSED_ON if f"`{name}`" not in PAGE] == []
 
 
 def test_what_can_be_read_is_named() -> None:

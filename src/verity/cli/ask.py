@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from verity.cli.options import given, request_options
+from verity.cli.options import adapter_option, check_folder, given, read_adapter, request_options
 from verity.cli.terminal import ProgressBars, home_option, json_option, print_json, read_schema, read_stdin
 from verity.engines import SCRIPTED
 from verity.errors import AnswerError, Interrupted, UsageError
@@ -28,9 +27,7 @@ if TYPE_CHECKING:
 @click.option("--schema", type=click.Path(), metavar="FILE", help="Answer with JSON by this JSON Schema.")
 @click.option("--seed-nonce", metavar="HEX", help="The nonce of whoever will verify, 16 to 64 bytes.")
 @click.option("--show", multiple=True, metavar="FIELD", help="Show FIELD in the public receipt, in clear.")
-@click.option(
-    "--adapter", "adapters", multiple=True, metavar="A[=SCALE]", help="An adapter; may be repeated, in order."
-)
+@adapter_option
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="[default: all cores but one]")
 @click.option("--save", type=click.Path(dir_okay=False), metavar="FILE", help="Write the bundle, disclosure included.")
 @home_option
@@ -46,13 +43,12 @@ def ask(prompt: str, request: str | None, save: str | None, home: str | None, as
     from verity.store.bundles import read_request
 
     prompt = read_stdin() if prompt == "-" else prompt
-    if save is not None and not Path(save).absolute().parent.is_dir():
-        raise UsageError(f"there is no folder to save {save} in", "make it first: the answer is logged either way")
+    check_folder(save, "the answer is")
     issued = read_request(request) if request is not None else None
     nonce = _nonce(options.pop("seed_nonce"))
     threads, show, schema = options.pop("threads"), options.pop("show"), options.pop("schema")
     returns = read_schema(schema) if schema is not None else None
-    options["adapters"] = tuple(map(_adapter, options["adapters"]))
+    options["adapters"] = tuple(map(read_adapter, options["adapters"]))
     chosen = given(options)
     engine = _scripted(issued) if chosen.get("model") == SCRIPTED else None
     size = chosen.pop("context_size", None)
@@ -132,14 +128,6 @@ def _tell(answer: Any, save: str | None, as_json: bool) -> None:
     click.echo("", nl=not answer.text.endswith("\n"))
     where = f"; bundle in {save}" if save else ""
     click.echo(f"receipt {answer.receipt}: {answer.grade}{where}", err=True)
-
-
-def _adapter(text: str) -> tuple[str, float]:
-    name, given_scale, scale = text.partition("=")
-    try:
-        return name, float(scale) if given_scale else 1.0
-    except ValueError as error:
-        raise UsageError(f"{scale[:40]!r} is no scale for an adapter", "give a number: --adapter NAME=0.5") from error
 
 
 def _nonce(text: str | None) -> bytes | None:

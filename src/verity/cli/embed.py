@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
+from verity.cli.options import check_folder, scripted
 from verity.cli.terminal import ProgressBars, home_option, json_option, print_json, read_stdin
-from verity.engines import SCRIPTED
-from verity.errors import Interrupted, UsageError
+from verity.errors import Interrupted
 
 
 @click.command()
@@ -32,26 +31,18 @@ def embed(texts: tuple[str, ...], save: str | None, home: str | None, as_json: b
     """
     from verity.node import Node
 
-    if save is not None and not Path(save).absolute().parent.is_dir():
-        raise UsageError(f"there is no folder to save {save} in", "make it first: the vectors are logged either way")
+    check_folder(save, "the vectors are")
     given = list(texts) or [line for line in read_stdin().splitlines() if line.strip()]
     model = {"model": options["model"]} if options["model"] else {}
     device = {name: options[name] for name in ("threads", "context_size")}
     asked = {name: options[name] for name in ("pooling", "normalisation", "show")}
-    with ProgressBars() as bars, Node(home, engine=_scripted(options["model"]), progress=bars, **device) as node:
+    with ProgressBars() as bars, Node(home, engine=scripted(options["model"]), progress=bars, **device) as node:
         try:
             embedded = node.embed(given, **model, **asked)
         except KeyboardInterrupt:
             raise Interrupted("interrupted; the vectors so far are on record") from None
         bars.stop()
         _tell(embedded, save, as_json)
-
-
-def _scripted(model: str | None) -> Any:
-    """``--model scripted``: the deterministic fake, for trying out programs. No verification accepts its receipts."""
-    from verity.engines.scripted import ScriptedEngine
-
-    return ScriptedEngine() if model == SCRIPTED else None
 
 
 def _tell(embedded: Any, save: str | None, as_json: bool) -> None:

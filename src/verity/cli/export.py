@@ -11,6 +11,7 @@ import click
 from verity.cli.terminal import home_option, json_option, print_json, read_checkpoint
 from verity.errors import UsageError
 
+_NUMBER = re.compile(r"\d{1,8}", re.ASCII)
 _RANGE = re.compile(r"(\d{1,9}):(\d{1,9})", re.ASCII)
 
 
@@ -22,6 +23,9 @@ _RANGE = re.compile(r"(\d{1,9}):(\d{1,9})", re.ASCII)
     "--message", "messages", multiple=True, type=click.IntRange(min=0), metavar="N", help="Open message N (from 0)."
 )
 @click.option("--output", metavar="A:B|all", help="Open the output: tokens A up to B (`verity show --tokens`), or all.")
+@click.option(
+    "--steps", metavar="N|A:B", help="Of a network's steps: N, or A up to B, with every field of the receipt."
+)
 @click.option("--field", "fields", multiple=True, metavar="NAME", help="Open a field; patterns as in 'sampling/*'.")
 @click.option(
     "--since", type=click.Path(), metavar="FILE", help="A checkpoint that the reader holds: prove growth since."
@@ -37,8 +41,8 @@ def export(
 ) -> None:
     """Write a bundle of RECEIPT (its id, or the beginning of it; `verity show` lists them).
 
-    Say what to open: --everything, --nothing, or any of --message, --output and --field. What you do not name is
-    withheld: the reader sees that it was, and can be sure that the rest is what the receipt committed to.
+    Say what to open: --everything, --nothing, --steps, or any of --message, --output and --field. What you do not name
+    is withheld: the reader sees that it was, and can be sure that the rest is what the receipt committed to.
     """
     from verity.challenge import beside
     from verity.exporter import warnings
@@ -58,8 +62,8 @@ def export(
     opened = [line.field for line in lines if line.opened]
     withheld = [line.field for line in lines if not line.opened]
     if as_json:
-        tokens = len(disclosure.tokens) if lines else 0
-        opening = {"opened": opened, "withheld": withheld, "tokens": tokens, "warnings": told}
+        counts = {"tokens": len(disclosure.tokens) if lines else 0, "steps": len(disclosure.steps) if lines else 0}
+        opening = {"opened": opened, "withheld": withheld, **counts, "warnings": told}
         print_json({"bundle": str(path), "states": written, **opening})
         return
     click.echo(f"{path}: {len(opened)} fields opened, {len(withheld)} withheld" if lines else f"{path}: nothing opened")
@@ -69,13 +73,20 @@ def export(
         click.echo(f"note: {warning}", err=True)
 
 
-def _selection(everything: bool, nothing: bool, messages: Any, output: str | None, fields: Any) -> Any:
+def _selection(
+    everything: bool, nothing: bool, steps: str | None, messages: Any, output: str | None, fields: Any
+) -> Any:
     from verity.exporter import EVERYTHING, NOTHING, Selection
 
     chosen = bool(messages or output is not None or fields)
-    if everything + nothing + chosen != 1:
-        hint = "one of --everything, --nothing, or any of --message, --output, --field"
+    if everything + nothing + (steps is not None) + chosen != 1:
+        hint = "one of --everything, --nothing, --steps, or any of --message, --output, --field"
         raise UsageError("say what to open", hint)
+    if steps is not None:
+        match = _RANGE.fullmatch(f"{steps}:{int(steps) + 1}" if _NUMBER.fullmatch(steps) else steps)
+        if match is None or int(match[1]) >= int(match[2]):
+            raise UsageError(f"{steps!r} names no steps", "write N, or A:B, as in 0:12")
+        return Selection(steps=(int(match[1]), int(match[2])))
     if everything or nothing:
         return EVERYTHING if everything else NOTHING
     match = _RANGE.fullmatch(output or "")

@@ -1,11 +1,16 @@
-"""What may be asked for, as options: the same for ``ask`` and for a request to somebody else (``nonce``)."""
+"""What may be asked for, as options: the same for ``ask`` and for a request to somebody else (``nonce``); and what the
+verbs that run a model share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from verity.engines import SCRIPTED
+from verity.errors import UsageError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -30,6 +35,33 @@ def request_options(command: _F) -> _F:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+adapter_option = click.option(
+    "--adapter", "adapters", multiple=True, metavar="A[=SCALE]", help="An adapter; may be repeated, in order."
+)
+
+
+def read_adapter(text: str) -> tuple[str, float]:
+    """A name and a scale, 1 unless given. Raises UsageError."""
+    name, given_scale, scale = text.partition("=")
+    try:
+        return name, float(scale) if given_scale else 1.0
+    except ValueError as error:
+        raise UsageError(f"{scale[:40]!r} is no scale for an adapter", "give a number: --adapter NAME=0.5") from error
+
+
+def check_folder(save: str | None, what: str) -> None:
+    """Tell before the work that there is no folder to save in. Raises UsageError."""
+    if save is not None and not Path(save).absolute().parent.is_dir():
+        raise UsageError(f"there is no folder to save {save} in", f"make it first: {what} logged either way")
+
+
+def scripted(model: str | None) -> Any:
+    """``--model scripted``: the deterministic fake, for trying out programs. No verification accepts its receipts."""
+    from verity.engines.scripted import ScriptedEngine
+
+    return ScriptedEngine() if model == SCRIPTED else None
 
 
 def given(options: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from verity.cli.terminal import home_option, json_option, print_json
 from verity.verify.report import printable
 
 if TYPE_CHECKING:
+    from verity.node import Node
     from verity.statements.bundle import Bundle
     from verity.statements.request import Issued
 
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("what", default="")
 @click.option("--tokens", is_flag=True, help="List the opened tokens of the output, numbered as for `verity export`.")
+@click.option("--steps", is_flag=True, help="List a network's opened steps: what went in, and what came out.")
 @home_option
 @json_option
-def show(what: str, tokens: bool, home: str | None, as_json: bool) -> None:
+def show(what: str, tokens: bool, steps: bool, home: str | None, as_json: bool) -> None:
     """Show WHAT: the file of a bundle or a *.request.json, or a receipt of this device (its id, or its beginning).
 
     Without WHAT it lists this device's receipts. What is shown of a stranger's file is what the file says: whether it
@@ -34,11 +36,11 @@ def show(what: str, tokens: bool, home: str | None, as_json: bool) -> None:
         if what.endswith(".request.json"):
             _show_request(read_request(what), as_json)
         else:
-            _show_bundle(read_bundle(what), tokens, as_json)
+            _show_bundle(read_bundle(what), tokens, steps, as_json)
         return
     with Node(home) as node:
         if what:
-            _show_bundle(node.exporter.bundle(what), tokens, as_json)
+            _show_bundle(_own_bundle(node, what, steps), tokens, steps, as_json)
             return
         rows = [kept._asdict() for kept in node.exporter.receipts.all()]
     if as_json:
@@ -50,6 +52,15 @@ def show(what: str, tokens: bool, home: str | None, as_json: bool) -> None:
             state = "never finished"
         kind = "" if row["kind"] == GENERATION else f"  {row['kind']}"
         click.echo(f"{row['id']}  {row['started_at']}  {state}{kind}")
+
+
+def _own_bundle(node: Node, receipt: str, steps: bool) -> Bundle:
+    """Everything opened; of a session, which may have a million, the steps only if they are asked for."""
+    from verity.exporter import EVERYTHING, Selection
+    from verity.statements.receipt import INFERENCE
+
+    whole = steps or node.exporter.receipts.get(receipt).kind != INFERENCE
+    return node.exporter.bundle(receipt, EVERYTHING if whole else Selection(fields=["*"]))
 
 
 def _is_file(what: str) -> bool:
@@ -76,7 +87,7 @@ def _show_request(issued: Issued, as_json: bool) -> None:
     _print(f"{'nonce':<28} {nonce or 'not yet: it wants a signed intent first'}")
 
 
-def _show_bundle(bundle: Bundle, tokens: bool, as_json: bool) -> None:
+def _show_bundle(bundle: Bundle, tokens: bool, steps: bool, as_json: bool) -> None:
     from verity.statements.receipt import INTENT, RESULT, read_statement
 
     disclosure: Any = bundle.disclosure
@@ -84,6 +95,7 @@ def _show_bundle(bundle: Bundle, tokens: bool, as_json: bool) -> None:
     opened = {line.field: line.value for line in lines if line.opened}
     withheld = [line.field for line in lines if not line.opened]
     pieces = _pieces(disclosure.tokens if lines else [])
+    opened_steps = disclosure.steps if lines else []
     intent = read_statement(bundle.receipt.intent.payload_bytes(), INTENT)
     result = read_statement(bundle.receipt.result.payload_bytes(), RESULT)
     shown = {o.field: o.value for o in (*intent.predicate.shown, *result.predicate.shown)}
@@ -93,6 +105,7 @@ def _show_bundle(bundle: Bundle, tokens: bool, as_json: bool) -> None:
         print_json({
             "receipt": intent.predicate.id, "device": bundle.receipt.intent.device(), "shown": shown, "opened": opened,
             "withheld": withheld, "tokens": [{"index": i, "text": text} for i, text in pieces],
+            "steps": [_step(opening) for opening in opened_steps],
         })  # fmt: skip
         return
     _print(f"receipt {intent.predicate.id} by device {bundle.receipt.intent.device()}")
@@ -109,6 +122,10 @@ def _show_bundle(bundle: Bundle, tokens: bool, as_json: bool) -> None:
         _print(f"output, {len(pieces)} of {count} tokens: {_joined(pieces) + rest!r}")
     for index, text in pieces if tokens else []:
         _print(f"{index:>6} {text!r}")
+    if opened_steps:
+        _print(f"{len(opened_steps)} steps are opened" + ("" if steps else ": --steps lists them"))
+    for opening in opened_steps if steps else []:
+        _print(f"{opening.index:>6} {_step(opening)}")
     if withheld:
         _print(f"withheld: {', '.join(withheld)}")
 
@@ -117,6 +134,18 @@ def _pieces(tokens: Any) -> list[tuple[int, str]]:
     from verity.statements.strict import decode_base64
 
     return [(t.index, decode_base64(t.piece, "token's bytes").decode("utf-8", "replace")) for t in tokens]
+
+
+def _step(opening: Any) -> dict[str, Any]:
+    """A step's arrays as lists. Raises FormatError for what cannot be one."""
+    from verity.engines.network import to_array
+    from verity.statements.steps import check_step
+    from verity.tensor_files import plain
+
+    step = opening.step()
+    check_step(step)
+    given, gave = ({tensor.name: plain(to_array(tensor)) for tensor in part} for part in (step.inputs, step.outputs))
+    return {"index": step.index, "inputs": given, "outputs": gave, "note": step.note}
 
 
 def _joined(pieces: list[tuple[int, str]]) -> str:
@@ -138,6 +167,8 @@ def _short(value: Any) -> str:
 def _said(field: str, value: Any) -> str:
     if field == "output/embeddings" and isinstance(value, list):
         return f"{len(value)} vector{'s' * (len(value) != 1)}, base64 of float32"
+    if field == "output/logprobs" and isinstance(value, list):
+        return f"{len(value)} log-probabilities"
     return _short(value)
 
 

@@ -1,8 +1,9 @@
-"""``verity verify``: check a bundle and print the report."""
+"""``verity verify``: check bundles and print the report."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -11,7 +12,7 @@ from verity.cli.terminal import ProgressBars, home_option, json_option, print_js
 
 
 @click.command()
-@click.argument("file", type=click.Path())
+@click.argument("files", type=click.Path(), nargs=-1, required=True)
 @click.option("--replay/--no-replay", default=None, help="Run the model again and compare every token.  [default: on]")
 @click.option("--spot", type=click.IntRange(min=1), metavar="K", help="Replay only K segments, drawn at random now.")
 @click.option("--states", metavar="FILE|URL", help="The prover's states for --spot.  [default: the file beside FILE]")
@@ -30,24 +31,57 @@ from verity.cli.terminal import ProgressBars, home_option, json_option, print_js
 @click.option("--limit-s", type=click.FloatRange(min=0.1), default=900.0, metavar="S", help="End the replay after S s.")
 @home_option
 @json_option
-def verify(file: str, checkpoint: str | None, as_json: bool, **options: Any) -> None:
-    """Check FILE, a *.verity.json bundle.
+def verify(files: tuple[str, ...], checkpoint: str | None, as_json: bool, **options: Any) -> None:
+    """Check FILES, *.verity.json bundles. FILE '-' reads one from stdin.
 
     Exit code: 0 every required check passed, 1 a check failed, 2 FILE cannot be read, 3 a required check could not be
-    made. FILE '-' reads the bundle from stdin.
+    made. Of several there is a line for each, and the code of the worst; what the options name is expected of all.
     """
     from verity.api import verify as verify_bundle
 
+    options["checkpoint"] = read_checkpoint(checkpoint) if checkpoint is not None else None
     with ProgressBars() as bars:
-        source: Any = sys.stdin.buffer.read(1 << 26) if file == "-" else file
-        kept = read_checkpoint(checkpoint) if checkpoint is not None else None
-        report = verify_bundle(source, progress=bars, checkpoint=kept, **options)
+        sources = [sys.stdin.buffer.read(1 << 26) if file == "-" else file for file in files]
+        if len(files) > 1:
+            sys.exit(_many(files, sources, as_json, progress=bars, **options))
+        report = verify_bundle(sources[0], progress=bars, **options)
     if as_json:
         print_json(report.to_dict())
     else:
         click.echo(str(report))
         click.echo(_conclusion(report), err=True)
     sys.exit(report.exit_code)
+
+
+def _many(files: Sequence[str], sources: Sequence[Any], as_json: bool, **options: Any) -> int:
+    """A line for each, or one object; the worst exit code."""
+    from verity.auditing import verify_many
+    from verity.errors import VerityError
+    from verity.verify.report import printable
+
+    found = verify_many(sources, **options)
+    worst = min((each.exit_code for each in found), key=_WORST_FIRST.index)
+    if as_json:
+        said = [{"file": file, **_to_dict(each)} for file, each in zip(files, found, strict=True)]
+        print_json({"reports": said, "passed": worst == 0, "exit_code": worst})
+        return worst
+    for file, each in zip(files, found, strict=True):
+        mark = {0: "✓ passed    ", 1: "✗ FAILED    ", 2: "? unreadable", 3: "· not enough"}[each.exit_code]
+        sentence = str(each) if isinstance(each, VerityError) else _conclusion(each)
+        click.echo(printable(f"{mark}  {file}: {sentence}"))
+    return worst
+
+
+_WORST_FIRST = (1, 2, 3, 0)
+
+
+def _to_dict(each: Any) -> dict[str, Any]:
+    from verity.errors import VerityError
+
+    if isinstance(each, VerityError):
+        return {"error": str(each), "hint": each.hint, "exit_code": each.exit_code}
+    said: dict[str, Any] = each.to_dict()
+    return said
 
 
 def _conclusion(report: Any) -> str:

@@ -62,6 +62,7 @@ class LlamaEngine:
         self._under: list[Sequence[AdapterFile]] = [[]] * sequences
         self._pieces: dict[int, bytes] = {}
         self._lora: LoraAdapters | None = None
+        self._layout: kv_state.Layout | None = None
         self._model = load_model(lib, path)
         self._vocab = lib.llama_model_get_vocab(self._model)
         self.vocabulary: int = lib.llama_vocab_n_tokens(self._vocab)
@@ -206,10 +207,10 @@ class LlamaEngine:
         return State(rows.layout.encoding, [rows.chunk(*bound) for bound in bounds]) if rows is not None else None
 
     def restore(self, sequence: int, state: State) -> None:
-        layout = self._layout
+        self.keep(sequence, 0)
+        layout = self._layout_by(sequence)
         if layout is None or layout.encoding != state.encoding:
             raise EngineError("this state is in another form than this model's")
-        self.keep(sequence, 0)
         data = kv_state.write_rows(layout, state.chunks, streams=self.sequences, sequence=sequence)
         length = sum(map(len, state.chunks)) // layout.row
         if length > self.context_size:
@@ -218,14 +219,15 @@ class LlamaEngine:
             kv_state.load(self._lib, self._ctx, sequence, data)
         self._positions[sequence], self._under[sequence] = length, self.adapters
 
-    @functools.cached_property
-    def _layout(self) -> kv_state.Layout | None:
-        """That of a state of one token: what restoring needs, and no stranger's word."""
-        self.keep(0, 0)
-        self._decode([Part(0, [0])], first_output=None)
-        rows = kv_state.read_rows(kv_state.save(self._lib, self._ctx, 0), 1)
-        self.keep(0, 0)
-        return rows.layout if rows is not None else None
+    def _layout_by(self, sequence: int) -> kv_state.Layout | None:
+        """That of a state of one token, made once in a sequence that is empty: what restoring needs, and no stranger's
+        word."""
+        if self._layout is None:
+            self._decode([Part(sequence, [0])], first_output=None)
+            rows = kv_state.read_rows(kv_state.save(self._lib, self._ctx, sequence), 1)
+            self._layout = rows.layout if rows is not None else None
+            self.keep(sequence, 0)
+        return self._layout
 
     def step(self, parts: Sequence[Part]) -> list[Logits]:
         if sum(len(part.tokens) for part in parts) > self.widest:

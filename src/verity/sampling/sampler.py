@@ -180,7 +180,9 @@ class Sampler:
 
 
 def most_likely(values: npt.NDArray[np.floating], count: int) -> Tokens:
-    """Indices of the ``count`` largest values, largest first, lower index first among equals."""
+    """Indices of the ``count`` largest values (at most all), largest first, lower index first among equals."""
+    if count == 0:
+        return np.empty(0, dtype=np.int64)
     if count < len(values):
         threshold = np.partition(values, len(values) - count)[len(values) - count]
         candidates = np.flatnonzero(values >= threshold)

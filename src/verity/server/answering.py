@@ -137,9 +137,10 @@ class Service(Protocol):
     async def bundle(self, receipt_id: str, disclose: bool) -> bytes:
         """A receipt's bundle (JSON), everything opened or nothing. Raises UsageError when there is none."""
 
-    async def states(self, receipt_id: str, segments: list[int]) -> bytes:
-        """The states (statements/states.py) before the last of ``segments``. Raises UsageError when there are none,
-        Busy, EngineError, ModelNotFound."""
+    async def states(self, receipt_id: str, segments: list[int], key: str | None) -> bytes:
+        """The states (statements/states.py) before the last of ``segments``, for the owner (None) or for whoever shows
+        the ``key`` of the full disclosure. Raises UsageError when there are none or the key is
+        another, Busy, EngineError, ModelNotFound."""
 
     async def verify(self, bundle: bytes, options: Mapping[str, Any]) -> dict[str, Any]:
         """The report on a bundle; options as in ``verity.verify``.

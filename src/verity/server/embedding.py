@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 from verity import embedder
 from verity.embedder import EmbeddingRequest
+from verity.endings import embedding_ending
 from verity.engines.pooling import Vector, encode_vector
 from verity.engines.pooling import embed as pool
 from verity.errors import Busy, TimedOut
 from verity.loader import Loaded
 from verity.node import Node
-from verity.recorder import embedding_ending
 from verity.server.answering import Embedded
 from verity.server.desk import Desk
 from verity.server.worker import Worker

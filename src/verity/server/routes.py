@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from starlette.responses import Response
 
+from verity.challenge import KEY_HEADER
 from verity.errors import ModelNotFound
 from verity.server.answering import ModelInfo, Service
 from verity.server.answers import Answers
@@ -82,6 +83,7 @@ router = APIRouter(route_class=StrictRoute, responses=FAILURES)
 Given = Annotated[Service, Depends(_service)]
 Nonce = Annotated[str | None, Header(alias="x-verity-nonce", description="16 to 64 bytes, in hexadecimal")]
 Segments = Annotated[str, Query(max_length=8000, description="Numbers of segments, such as 3,7")]
+Disclosed = Annotated[str | None, Header(alias=KEY_HEADER, max_length=64, description="See spec/segments.md")]
 ReceiptId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 
 
@@ -151,18 +153,21 @@ async def bundle(receipt: ReceiptId, request: Request, service: Given) -> Respon
 
 
 @router.get("/v1/receipts/{receipt}/states", response_class=Response, responses=_STATES)
-async def states(receipt: ReceiptId, segments: Segments, request: Request, service: Given) -> Response:
-    """The model's states before the last of these segments of a receipt, for a spot check. The owner's key opens
-    them: a state tells all text before it."""
-    if not request.scope[OWNER]:
-        raise Failure(403, "states are opened to the owner's key only", code="owner_only")
+async def states(
+    receipt: ReceiptId, segments: Segments, request: Request, service: Given, disclosure: Disclosed = None
+) -> Response:
+    """The model's states before the last of these segments of a receipt, for a spot check. A state tells all text
+    before it: they are opened to the owner's key, and to whoever shows that he holds the full disclosure."""
+    if not request.scope[OWNER] and disclosure is None:
+        message = f"states are opened to the owner, and to holders of the full disclosure, who show it in {KEY_HEADER}"
+        raise Failure(403, message, code="disclosure_needed")
     if not _NUMBERS.fullmatch(segments):
         raise Failure(400, "name segments by their numbers, as in 3,7", param="segments", code="invalid_value")
     wanted = [int(number) for number in segments.split(",")]
 
     async def work() -> Response:
         with unreadable(404, "states_not_found"):
-            data = await service.states(receipt, wanted)
+            data = await service.states(receipt, wanted, None if request.scope[OWNER] else disclosure)
         return Response(data, media_type=_BYTES, headers={"Cache-Control": "no-store"})
 
     return await while_wanted(request, work())

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import hmac
 import time
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from verity.engines.engine import Engine
-from verity.errors import Busy
+from verity.errors import Busy, UsageError
 from verity.exporter import EVERYTHING, NOTHING
 from verity.loader import Loader
 from verity.node import Node
@@ -229,13 +230,14 @@ class Serving:
         selection = EVERYTHING if disclose else NOTHING
         return await self.desk.run(lambda node: node.exporter.bundle(receipt_id, selection).encode())
 
-    async def states(self, receipt_id: str, segments: list[int]) -> bytes:
+    async def states(self, receipt_id: str, segments: list[int], key: str | None) -> bytes:
         """The states (statements/states.py) of a receipt before the last of ``segments``: those that are kept, or else
-        computed again, apart from the answers.
+        computed again, apart from the answers. ``key`` shows that the caller holds the full disclosure; the owner
+        (None) need not.
 
-        Raises UsageError when it has none, Busy, EngineError, ModelNotFound.
+        Raises UsageError when it has none or the key is another, Busy, EngineError, ModelNotFound.
         """
-        chunks = await self.desk.run(lambda node: node.states.kept(receipt_id, segments))
+        chunks = await self.desk.run(lambda node: _kept_states(node, receipt_id, segments, key))
         if chunks is None:
             chunks = await self.checker.states(receipt_id, segments)
         return encode_states(receipt_id, chunks)
@@ -246,6 +248,12 @@ class Serving:
         Raises Busy, UsageError, FormatError, SignatureError.
         """
         return await self.checker.check(bundle, options)
+
+
+def _kept_states(node: Node, receipt_id: str, segments: list[int], key: str | None) -> list[bytes] | None:
+    if key is not None and not hmac.compare_digest(key.encode(), node.exporter.disclosure_key(receipt_id).encode()):
+        raise UsageError("this is not the key of the receipt's disclosure", "use a bundle that opens all")
+    return node.states.kept(receipt_id, segments)
 
 
 def _abandon(opening: asyncio.Future[Running]) -> None:

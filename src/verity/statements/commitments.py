@@ -8,6 +8,7 @@ not even learn how many inputs there were.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import struct
@@ -109,6 +110,7 @@ def decode_salt(text: str) -> bytes:
     return salt
 
 
+@functools.lru_cache(1024)
 def _name(field: str) -> bytes:
     encoded = field.encode("utf-8")
     if not 0 < len(encoded) <= MAX_FIELD_NAME:

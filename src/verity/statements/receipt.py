@@ -24,10 +24,14 @@ MAX_STATEMENT_BYTES = 1 << 20
 
 GENERATION = "generation"
 EMBEDDING = "embedding"
-"""Kinds of receipt: an answer, and vectors for texts (spec/embedding.md)."""
+INFERENCE = "inference"
+SCORING = "scoring"
+"""Kinds of receipt: an answer, vectors for texts (spec/embedding.md), steps of a network (spec/inference.md), and how
+likely a text is (spec/scoring.md)."""
 
 INPUT_PREFIX = "inputs/"
-"""Fields ``inputs/0000``, ``inputs/0001`` …: the typed inputs in order; text has ``type``, ``role`` and ``content``."""
+"""Fields ``inputs/0000``, ``inputs/0001`` …: the typed inputs in order; text has ``type``, ``role`` and ``content``,
+a tensor's form ``type``, ``name``, ``dtype`` and ``shape``."""
 
 INTENT_FIELDS = frozenset({
     "adapters", "batch", "choice", "context", "engine", "grammar", "limits/max_tokens", "limits/stops", "model",
@@ -47,6 +51,19 @@ EMBEDDING_INTENT_FIELDS = frozenset({
 })  # fmt: skip
 EMBEDDING_RESULT_FIELDS = frozenset({"output/embeddings", "output/finish", "time/finished"})
 
+INFERENCE_INTENT_FIELDS = frozenset({
+    "adapters", "batch", "context", "engine", "model", "numerics", "outputs", "previous_turn", "request", "retention",
+    "time/started",
+})  # fmt: skip
+INFERENCE_RESULT_FIELDS = frozenset({"output/finish", "output/steps", "time/finished"})
+SCORING_INTENT_FIELDS = frozenset({
+    "adapters", "batch", "context", "continuation", "engine", "model", "numerics", "previous_turn", "prompt_tokens",
+    "request", "retention", "template", "time/started", "tokenizer", "top",
+})  # fmt: skip
+SCORING_RESULT_FIELDS = frozenset({
+    "output/candidates", "output/finish", "output/logits", "output/logprobs", "time/finished",
+})  # fmt: skip
+
 
 class Table(NamedTuple):
     """The fields of one kind of receipt, inputs apart. ``seed`` is empty where nothing is drawn."""
@@ -63,6 +80,8 @@ class Table(NamedTuple):
 TABLES = {
     GENERATION: Table(INTENT_FIELDS, RESULT_FIELDS, SEED_FIELDS),
     EMBEDDING: Table(EMBEDDING_INTENT_FIELDS, EMBEDDING_RESULT_FIELDS, frozenset()),
+    INFERENCE: Table(INFERENCE_INTENT_FIELDS, INFERENCE_RESULT_FIELDS, frozenset()),
+    SCORING: Table(SCORING_INTENT_FIELDS, SCORING_RESULT_FIELDS, frozenset()),
 }
 KINDS = tuple(TABLES)
 
@@ -90,6 +109,13 @@ class PreviousTurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     id: str
     result: str
+
+
+class Continuation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Field ``continuation`` of a scoring: the given answer after the prompt, and the first token that it decides."""
+
+    start: int
+    text: str
 
 
 class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -29,6 +28,7 @@ SEGMENT_TOKENS = 32
 """Positions in a segment, as this version makes them (docs/concepts/verification.md has the measurement)."""
 MIN_SEGMENT_TOKENS, MAX_SEGMENT_TOKENS = 8, 1 << 12
 MAX_ROW_BYTES = 1 << 24
+MAX_SEGMENT_BYTES = 1 << 28
 NO_GRAMMAR = bytes(32)
 
 _STATE = b"verity/state/v1\x00"
@@ -54,7 +54,8 @@ class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Leaf(NamedTuple):
     """Segment ``number``: it evaluates the tokens at positions ``start`` up to, not including, ``end``, and settles the
-    token at ``end``. Digests are 32 bytes; ``tokens`` and ``sampler`` are those after the token at ``end``."""
+    token at ``end``. Digests are 32 bytes: ``tokens`` is over all tokens up to that at ``end``, ``sampler`` over those
+    of them that were drawn, on which noise and penalties depend."""
 
     number: int
     start: int
@@ -118,26 +119,20 @@ def make_leaves(
     bounds = cut(root.size, evaluated_length(len(prompt), len(output)))
     if not len(bounds) == root.count == len(states) == len(grammar):
         raise FormatError(f"{len(tokens)} tokens do not make {root.count} segments of {root.size}")
-    seen, drawn, at = hashlib.sha256(_TOKENS), Counter[int](), 0
+    seen, drawn, at = hashlib.sha256(_TOKENS), hashlib.sha256(_SAMPLER), 0
     before, leaves = first_state(root.encoding), []
     for index, (start, end) in enumerate(bounds):
-        for token in tokens[at : end + 1]:
-            seen.update(struct.pack(">I", token))
-        drawn.update(tokens[max(at, len(prompt)) : end + 1])
+        seen.update(_spell(tokens[at : end + 1]))
+        drawn.update(_spell(tokens[max(at, len(prompt)) : end + 1]))
         at = end + 1
-        leaves.append(
-            Leaf(index, start, end, before, states[index], seen.copy().digest(), _sampler(drawn), grammar[index])
-        )
+        after = seen.copy().digest(), drawn.copy().digest()
+        leaves.append(Leaf(index, start, end, before, states[index], *after, grammar[index]))
         before = states[index]
     return leaves
 
 
-def _sampler(drawn: Counter[int]) -> bytes:
-    """What penalties and noise depend on: how many tokens were drawn, and which how often."""
-    hasher = hashlib.sha256(_SAMPLER + struct.pack(">Q", drawn.total()))
-    for token, count in sorted(drawn.items()):
-        hasher.update(struct.pack(">IQ", token, count))
-    return hasher.digest()
+def _spell(tokens: Sequence[int]) -> bytes:
+    return struct.pack(f">{len(tokens)}I", *tokens)
 
 
 def check_root(root: SegmentRoot) -> None:
@@ -153,7 +148,7 @@ def row_bytes(encoding: dict[str, Any]) -> int:
     """How many bytes the row of one position has. Raises FormatError for an encoding that is not known here."""
     try:
         size = _ROW_SIZES[encoding["kind"]](encoding)
-    except (KeyError, TypeError, IndexError, ValueError) as error:
+    except (KeyError, TypeError, IndexError, ValueError, OverflowError) as error:
         raise FormatError("the states are encoded in a way that this version does not know") from error
     if type(size) is not int or not 0 < size <= MAX_ROW_BYTES:
         raise FormatError(f"a row of a state has 1 to {MAX_ROW_BYTES:,} bytes")
@@ -180,6 +175,8 @@ def pack(rows: bytes) -> bytes:
 
 def unpack(data: bytes, size: int) -> bytes:
     """Exactly ``size`` bytes of rows; no more are ever made. Raises FormatError."""
+    if size > MAX_SEGMENT_BYTES:
+        raise FormatError(f"the rows of a segment have at most {MAX_SEGMENT_BYTES:,} bytes")
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         rows = unpacker.decompress(data, size + 1)

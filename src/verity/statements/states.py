@@ -18,7 +18,7 @@ from verity.statements.commitments import ID_BYTES
 from verity.statements.strict import canonical, decode_hex, load
 
 SUFFIX = ".verity.states"
-MAX_STATES_BYTES = 1 << 31
+MAX_STATES_BYTES = 1 << 30
 MAX_HEADER_BYTES = 1 << 20
 MAX_CHUNKS = 1 << 14
 _MAGIC = b"verity-states/v1\n"

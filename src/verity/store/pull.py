@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from verity.errors import FormatError, StoreError, UsageError
-from verity.store import catalogue
+from verity.store import catalogue, onnx_header
 from verity.store.blobs import Blob, Blobs, Model
 from verity.store.catalogue import Entry
 from verity.store.downloads import downloaded
@@ -58,7 +58,7 @@ def pull(
     Nothing is fetched when a sound blob with the pinned digest is here. A name that meant other bytes means these
     afterwards; the old blob stays. Raises UsageError for a spec, name or pin that cannot be read, FetchError when the
     source does not deliver, DigestMismatch when it delivers other bytes than pinned, FormatError when these are no
-    GGUF model, and StoreError when the home folder cannot take them.
+    model, and StoreError when the home folder cannot take them.
     """
     wanted = parse(spec)
     pins = _Pins(blake3 and normal_digest(blake3, "BLAKE3"), sha256 and normal_digest(sha256, "SHA-256"))
@@ -80,7 +80,7 @@ def pull(
     with _obtained(source, blobs, progress) as (path, file):
         target = target or normal_name(model_name(file))
         pins = pins.with_entry(_reserved(target))
-        _require_gguf(path)
+        _require_model(path)
         with blobs.storing():
             blob = blobs.adopt(path, expected_blake3=pins.blake3, expected_sha256=pins.sha256, progress=progress)
             return blobs.name(target, blob.blake3, origin)
@@ -111,7 +111,7 @@ def _already_here(pins: _Pins, blobs: Blobs, progress: Progress | None) -> Blob 
         blob = blobs.check(model.blake3, progress)
     except StoreError:
         return None
-    _require_gguf(blob.path)
+    _require_model(blob.path)
     return blob
 
 
@@ -141,9 +141,13 @@ def _copy_file(path: Path, target: Path, progress: Progress | None) -> None:
         raise UsageError(f"{error}, nor is it a known model", f"give the path of a file, or one of: {known}") from error
 
 
-def _require_gguf(path: Path) -> None:
+def _require_model(path: Path) -> None:
+    """That the file is a model in the GGUF format, or a whole one in ONNX. Raises FormatError, StoreError."""
     with guarded(path), path.open("rb") as file:
         head = file.read(_SMALLEST)
-    if len(head) < _SMALLEST or head[:4] != b"GGUF":
+    if len(head) >= _SMALLEST and head[0] == onnx_header.FIRST_BYTE:
+        onnx_header.require_onnx(path)
+    elif len(head) < _SMALLEST or head[:4] != b"GGUF":
         what = "is empty" if not head else "is too short for one" if len(head) < _SMALLEST else f"begins {head[:4]!r}"
-        raise FormatError(f"this is not a GGUF model file: it {what}", "pull a file in the GGUF format")
+        hint = "pull a file in the GGUF format, or a network in ONNX"
+        raise FormatError(f"this is not a GGUF model file: it {what}", hint)

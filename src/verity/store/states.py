@@ -2,26 +2,22 @@
 
 home/states/<receipt id>       one sealed chunk after another, as a container (statements/states.py)
 
-A state tells all text that it was made from. So every chunk is sealed (ChaCha20-Poly1305, RFC 8439) with a key that
-derives from the receipt's secret: what forgets the secret forgets the states. They can always be computed again from
+A state tells all text that it was made from. So every chunk is sealed (seal.py) with a key that derives from the
+receipt's secret: what forgets the secret forgets the states. They can always be computed again from
 the model, so they are bounded, the oldest go first, and nothing waits for the disk.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hmac
 import os
-import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from verity.errors import FormatError
 from verity.statements.states import decode_states, encode_states
 from verity.store.home import guarded
+from verity.store.seal import Broken, Seal
 
 KEPT_BYTES = 256 << 20
 _DOMAIN = b"verity/kept-states/v1\x00"
@@ -36,25 +32,30 @@ class States:
 
     def keep(self, receipt_id: str, secret: bytes, chunks: Sequence[bytes]) -> None:
         """Keep the packed chunks of a receipt, if they fit. Raises StoreError."""
-        sealed = _Seal(receipt_id, secret).close(chunks)
-        data = encode_states(receipt_id, sealed)
+        seal = Seal(secret, _DOMAIN, receipt_id)
+        data = encode_states(receipt_id, [seal.close(number, chunk) for number, chunk in enumerate(chunks)])
         if len(data) > self._limit:
             return
         with guarded(self._folder):
             self._folder.mkdir(mode=0o700, exist_ok=True)
             self._make_room(len(data))
             temporary = self._folder / f".{receipt_id}.tmp"
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-            temporary.replace(self._folder / receipt_id)
+            try:
+                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(data)
+                temporary.replace(self._folder / receipt_id)
+            except OSError:
+                temporary.unlink(missing_ok=True)
+                raise
 
     def open(self, receipt_id: str, secret: bytes, count: int | None) -> list[bytes] | None:
         """The first ``count`` packed chunks of a receipt, or all; None when they are not kept, or damaged."""
         try:
             data = (self._folder / receipt_id).read_bytes()
-            return _Seal(receipt_id, secret).open(decode_states(data, receipt_id)[:count])
-        except (OSError, FormatError, InvalidTag):
+            seal, sealed = Seal(secret, _DOMAIN, receipt_id), decode_states(data, receipt_id)[:count]
+            return [seal.open(number, chunk) for number, chunk in enumerate(sealed)]
+        except (OSError, FormatError, Broken):
             return None
 
     def forget(self, receipt_ids: Iterable[str]) -> None:
@@ -74,21 +75,3 @@ class States:
                 return
             Path(path).unlink(missing_ok=True)
             total -= kept
-
-
-class _Seal:
-    """The key is used for this receipt's chunks only, so a chunk's number is its nonce. A receipt's states never
-    change: made again, they are the same bytes."""
-
-    def __init__(self, receipt_id: str, secret: bytes) -> None:
-        self._cipher = ChaCha20Poly1305(hmac.digest(secret, _DOMAIN + receipt_id.encode(), "sha256"))
-
-    def close(self, chunks: Sequence[bytes]) -> list[bytes]:
-        return [self._cipher.encrypt(_nonce(index), chunk, None) for index, chunk in enumerate(chunks)]
-
-    def open(self, sealed: Sequence[bytes]) -> list[bytes]:
-        return [self._cipher.decrypt(_nonce(index), chunk, None) for index, chunk in enumerate(sealed)]
-
-
-def _nonce(index: int) -> bytes:
-    return struct.pack(">4xQ", index)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from verity.engines.output import MAX_PIECE_BYTES
 from verity.engines.tool_calls import parse_calls
 from verity.errors import FormatError, ProofError
-from verity.log.tree import check_inclusion, hash_leaf, root_of
+from verity.log.tree import hash_leaf
 from verity.statements.bundle import Bundle, Disclosure, TokenOpening
 from verity.statements.commitments import TOKEN_FIELD, Opening, commit_token, decode_salt, digest_fields
 from verity.statements.receipt import (
@@ -22,16 +23,19 @@ from verity.statements.receipt import (
     statement_digest,
     table_of,
 )
-from verity.statements.strict import decode_base64, decode_hex
+from verity.statements.steps import STEP_FIELD, Step
+from verity.statements.strict import decode_base64
 from verity.verify.claims import Fields, TokenRoot, Withheld
+from verity.verify.elements import check_elements
 from verity.verify.replay import CannotReplay, Claim
 from verity.verify.report import Check
 from verity.verify.segments import Segments, open_segments
+from verity.verify.steps import open_steps
 
 
 class Opened(NamedTuple):
-    """The check, and what it established: the opened fields, and the tokens and segments if all of them were opened;
-    the receipt's id, and the statement digest of its intent."""
+    """The check, and what it established: the opened fields, the tokens and segments if all of them were opened; the
+    receipt's id, and the statement digest of its intent; and the steps that were opened."""
 
     check: Check
     fields: Fields
@@ -39,6 +43,7 @@ class Opened(NamedTuple):
     segments: Segments | None = None
     receipt: str = ""
     intent: bytes = b""
+    steps: Sequence[Step] = ()
 
 
 def open_fields(bundle: Bundle, intent: Statement, result: Statement) -> Opened:
@@ -65,10 +70,12 @@ def open_fields(bundle: Bundle, intent: Statement, result: Statement) -> Opened:
         tokens = _check_tokens(disclosure.tokens, fields, receipt_id)
         named = bytes.fromhex(statement_digest(bundle.receipt.intent.payload_bytes()))
         segments = open_segments(disclosure.segments, fields, tokens, receipt_id, named)
+        steps = open_steps(disclosure.steps, fields, receipt_id)
     except (FormatError, ProofError) as error:
         sentence = f"The disclosure is not what the receipt committed to: {error}."
         return Opened(Check("disclosure", "failed", sentence), nothing, None)
-    return Opened(_summary(fields, disclosure.tokens, tokens), fields, tokens, segments, intent.predicate.id, named)
+    summary = _summary(disclosure, fields, tokens)
+    return Opened(summary, fields, tokens, segments, intent.predicate.id, named, steps)
 
 
 def generation_claim(opened: Opened) -> Claim:
@@ -137,18 +144,8 @@ def _check_tokens(tokens: list[TokenOpening], fields: Fields, receipt_id: bytes)
         tree = fields.read("output/tokens", TokenRoot)
     except Withheld as field:
         raise FormatError("tokens are opened, but not the root of their tree") from field
-    root = decode_hex(tree.root, 32, "root of the output's tokens")
-    if [t.index for t in tokens] != sorted({t.index for t in tokens}):
-        raise FormatError("the opened tokens are not in order, or one stands twice")
-    leaves = [_leaf(receipt_id, t) for t in tokens]
-    if len(tokens) == tree.count:
-        if root_of(leaves) != root or (tokens and tokens[-1].index != tree.count - 1):
-            raise FormatError("the output's tokens are not those that were committed to")
-        return tokens
-    for opening, leaf in zip(tokens, leaves, strict=True):
-        path = opening.path if isinstance(opening.path, list) else []
-        check_inclusion(opening.index, tree.count, leaf, [decode_hex(h, 32, "hash in a path") for h in path], root)
-    return None
+    leaves = [_leaf(receipt_id, token) for token in tokens]
+    return tokens if check_elements(tokens, leaves, tree, "tokens") else None
 
 
 def _leaf(receipt_id: bytes, opening: TokenOpening) -> bytes:
@@ -161,14 +158,17 @@ def _leaf(receipt_id: bytes, opening: TokenOpening) -> bytes:
     return hash_leaf(commit_token(receipt_id, opening.index, decode_salt(opening.salt), opening.id, piece))
 
 
-def _summary(fields: Fields, opened: list[TokenOpening], whole: list[TokenOpening] | None) -> Check:
+def _summary(disclosure: Disclosure, fields: Fields, whole: list[TokenOpening] | None) -> Check:
     withheld = sorted(fields.withheld)
     sentence = "Every opened field is the one that the receipt committed to"
     if withheld:
         sentence += f"; withheld: {', '.join(withheld)}"
     if whole is None and TOKEN_FIELD in fields.names():
-        sentence += f"; {len(opened)} of the output's tokens are opened"
-    return Check("disclosure", "passed", sentence + ".", {"withheld": withheld, "tokens_opened": len(opened)})
+        sentence += f"; {len(disclosure.tokens)} of the output's tokens are opened"
+    if STEP_FIELD in fields.names():
+        sentence += f"; {len(disclosure.steps)} of the steps are opened"
+    opened = {"tokens_opened": len(disclosure.tokens), "steps_opened": len(disclosure.steps)}
+    return Check("disclosure", "passed", sentence + ".", {"withheld": withheld, **opened})
 
 
 def _other_calls(fields: Fields, text: str) -> bool:

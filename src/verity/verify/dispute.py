@@ -21,7 +21,7 @@ import msgspec
 from verity.errors import FormatError, UsageError, VerityError
 from verity.statements.bundle import Bundle
 from verity.statements.receipt import INPUT_PREFIX
-from verity.statements.segments import Leaf, chain, cut, evaluated_length, row_bytes, unpack
+from verity.statements.segments import Leaf, evaluated_length
 from verity.statements.strict import canonical
 from verity.verify import content
 from verity.verify.claims import Fields, Withheld
@@ -29,7 +29,7 @@ from verity.verify.leaves import LeafOpening, LeafSource, check_leaf
 from verity.verify.policy import Expected, Policy
 from verity.verify.replay import CannotReplay, Claim
 from verity.verify.report import Check
-from verity.verify.segments import Segments, SpotClaim
+from verity.verify.segments import Segments, SpotClaim, committed_rows
 from verity.verify.spot import StateSource
 from verity.verify.verifier import Replayer, judge, statements, verify
 
@@ -232,16 +232,12 @@ def _agreed_rows(a: _Side, b: _Side, index: int) -> list[bytes] | None:
 
 def _hold(side: _Side, index: int, chunks: Sequence[bytes]) -> bool:
     assert side.segments is not None
-    root, size = side.segments.root, row_bytes(side.segments.root.encoding)
     length = evaluated_length(len(side.claim.prompt_tokens), len(side.claim.tokens))
-    bounds = cut(root.size, length)[:index]
-    if len(chunks) < index:
-        return False
     try:
-        rows = [unpack(chunk, size * (end - start)) for chunk, (start, end) in zip(chunks, bounds, strict=True)]
+        held = sum(1 for _ in committed_rows(side.segments.root, length, side.segments.states, chunks))
     except FormatError:
         return False
-    return chain(root.encoding, root.size, length, rows) == side.segments.states[:index]
+    return held == index
 
 
 def _replayed(side: _Side, index: int, chunks: list[bytes], replayer: Replayer) -> Ruling:

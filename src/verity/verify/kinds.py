@@ -6,15 +6,18 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from verity.engines.engine import Engine
-from verity.statements.receipt import EMBEDDING, GENERATION
-from verity.verify import content, embedding
+from verity.engines.network import Network
+from verity.statements.receipt import EMBEDDING, GENERATION, INFERENCE, SCORING
+from verity.verify import content, embedding, inference, scoring
 from verity.verify.content import Opened
 from verity.verify.embedding import EmbeddingClaim
+from verity.verify.inference import InferenceClaim
 from verity.verify.replay import Claim, Outcome, replay
 from verity.verify.report import Check
+from verity.verify.scoring import ScoringClaim
 from verity.verify.segments import SpotClaim, replay_segments
 
-AnyClaim = Claim | EmbeddingClaim | SpotClaim
+AnyClaim = Claim | EmbeddingClaim | InferenceClaim | ScoringClaim | SpotClaim
 """What a replayer may be handed: each is told by its tag."""
 
 Progress = Callable[[int, int], None]
@@ -40,6 +43,16 @@ KINDS = {
         lambda opened: embedding.claim(opened.fields),
         "an embedding is not drawn at random: it has no nonce, and nobody could choose one",
     ),
+    INFERENCE: Kind(
+        lambda opened: inference.output(opened.fields, opened.steps),
+        lambda opened: inference.claim(opened.fields, opened.steps),
+        "a network's outputs are not drawn at random: there is no nonce, and nobody could choose one",
+    ),
+    SCORING: Kind(
+        lambda opened: scoring.output(opened.fields),
+        lambda opened: scoring.claim(opened.fields),
+        "scores are not drawn at random: there is no nonce, and nobody could choose one",
+    ),
 }
 OF_CHANCE = ("intent-first", "nonce", "seed-origin")
 """Checks that say nothing where nothing is drawn."""
@@ -47,7 +60,9 @@ OF_CHANCE = ("intent-first", "nonce", "seed-origin")
 _REPLAYS: dict[type, Callable[[Any, Any, Progress | None], Outcome]] = {
     Claim: replay,
     EmbeddingClaim: embedding.replay,
+    ScoringClaim: scoring.replay,
     SpotClaim: replay_segments,
+    InferenceClaim: inference.replay,
 }
 
 
@@ -56,6 +71,9 @@ def kind_of(name: str) -> Kind:
     return KINDS.get(name, KINDS[GENERATION])
 
 
-def replay_claim(engine: Engine, claim: AnyClaim, progress: Progress | None = None) -> Outcome:
-    """Replay a claim of any kind on the engine that it names. Raises EngineError, CannotReplay."""
+def replay_claim(engine: Engine | Network, claim: AnyClaim, progress: Progress | None = None) -> Outcome:
+    """Replay a claim of any kind on the engine that it names: an inference on a Network, all else on an Engine.
+
+    Raises EngineError, CannotReplay.
+    """
     return _REPLAYS[type(claim)](engine, claim, progress)

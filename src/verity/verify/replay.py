@@ -7,7 +7,7 @@ sampler then says, for each position, whether the claimed token is the one that 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -190,16 +190,23 @@ class Judge:
         return self._constraint is None or self._constraint.push(token)
 
 
+def begin(engine: Engine, adapters: Sequence[AdapterUse]) -> None:
+    """Forget all sequences. Raises CannotReplay when the engine computes with other adapters than these."""
+    used = [(adapter.blake3, adapter.scale) for adapter in engine.adapters]
+    if used != [(adapter.blake3, adapter.scale) for adapter in adapters]:
+        raise CannotReplay("the engine computes with other adapters than the receipt names")
+    engine.reset()
+
+
 def prepare(engine: Engine, claim: Claim) -> Outcome | None:
     """What can be told without computing: whether the prompt's tokens follow from the messages, and all tokens are the
     model's. Raises CannotReplay when the engine is not the one for this claim, or there is nothing to replay."""
-    used = [(adapter.blake3, adapter.scale) for adapter in engine.adapters]
-    if used != [(adapter.blake3, adapter.scale) for adapter in claim.adapters]:
-        raise CannotReplay("the engine computes with other adapters than the receipt names")
-    engine.reset()
+    begin(engine, claim.adapters)
     wrong = _prompt_differs(engine, claim) or _impossible(engine, claim)
     if wrong is None and not claim.tokens:
         raise CannotReplay("the answer was cut off before its first token: there is nothing to replay")
+    if wrong is None and not claim.prompt_tokens:
+        raise CannotReplay("the prompt has no tokens: nothing says which token comes first")
     return wrong
 
 
@@ -232,20 +239,28 @@ def _matches(claim: Claim) -> Outcome:
 
 def _prompt_differs(engine: Engine, claim: Claim) -> Outcome | None:
     """The prompt's tokens must follow from the messages by the model's own template and tokenizer."""
-    template = claim.template
-    if template is None:
-        if engine.tokenizer != claim.tokenizer or engine.tokenize(claim.messages[0].content) != claim.prompt_tokens:
-            return differs("the prompt's tokens do not follow from the disclosed prompt")
-        return None
-    if engine.template_digest != template.sha256:
-        return differs("the receipt names another chat template than the model's own")
-    if engine.template_clock != (template.clock is not None) or not template.add_generation_prompt:
-        return differs("the receipt names other arguments of the chat template than the engine gives it")
-    if engine.tokenizer != claim.tokenizer:
-        return differs("the receipt names another tokenizer than the model's own")
-    if engine.tokenize(engine.render(claim.messages, template.clock)) != claim.prompt_tokens:
-        return differs("the prompt's tokens do not follow from the disclosed messages")
+    prompt = written(engine, claim.messages, claim.template, claim.tokenizer)
+    if isinstance(prompt, Outcome):
+        return prompt
+    if engine.tokenize(prompt) != claim.prompt_tokens:
+        disclosed = "prompt" if claim.template is None else "messages"
+        return differs(f"the prompt's tokens do not follow from the disclosed {disclosed}")
     return None
+
+
+def written(
+    engine: Engine, messages: Sequence[Message], template: Template | None, tokenizer: dict[str, Any]
+) -> str | Outcome:
+    """The prompt as the model's own template writes it, or as it is without one; or what is not so of what the receipt
+    says of template and tokenizer."""
+    if template is not None:
+        if engine.template_digest != template.sha256:
+            return differs("the receipt names another chat template than the model's own")
+        if engine.template_clock != (template.clock is not None) or not template.add_generation_prompt:
+            return differs("the receipt names other arguments of the chat template than the engine gives it")
+    if engine.tokenizer != tokenizer:
+        return differs("the receipt names another tokenizer than the model's own")
+    return engine.render(messages, template.clock) if template is not None else messages[0].content
 
 
 def _impossible(engine: Engine, claim: Claim) -> Outcome | None:

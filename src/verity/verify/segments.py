@@ -7,7 +7,7 @@ model must give the segment's tokens and the state at its end. Pure; it is hande
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,7 +15,7 @@ import numpy as np
 
 from verity.engines.engine import Engine, Logits, State
 from verity.engines.numerics import Numerics
-from verity.errors import FormatError
+from verity.errors import EngineError, FormatError
 from verity.log.tree import hash_leaf, root_of
 from verity.statements.adapters import AdapterUse
 from verity.statements.bundle import SegmentOpening, TokenOpening
@@ -24,7 +24,6 @@ from verity.statements.segments import (
     NO_GRAMMAR,
     Leaf,
     SegmentRoot,
-    chain,
     cut,
     evaluated_length,
     first_state,
@@ -36,6 +35,8 @@ from verity.statements.segments import (
 from verity.statements.strict import decode_hex
 from verity.verify.claims import Fields, Withheld
 from verity.verify.replay import CannotReplay, Claim, Judge, ModelName, Outcome, differs, prepare, with_its_compiler
+
+_OTHER_FORM = "the receipt's states are in another form than this engine's"
 
 
 class Segments(NamedTuple):
@@ -149,6 +150,10 @@ def replay_segments(engine: Engine, spot: SpotClaim, progress: Callable[[int, in
 def _replay(engine: Engine, spot: SpotClaim, progress: Callable[[int, int], None] | None) -> Outcome:
     if (wrong := prepare(engine, spot.claim) or _ending(engine, spot.claim)) is not None:
         return wrong
+    try:
+        engine.restore(0, State(spot.root.encoding, []))
+    except EngineError:
+        return differs(_OTHER_FORM)
     rows = _rows(spot)
     if isinstance(rows, Outcome):
         return rows
@@ -171,23 +176,29 @@ def _ending(engine: Engine, claim: Claim) -> Outcome | None:
     return judge.ending()
 
 
+def committed_rows(root: SegmentRoot, length: int, states: Sequence[bytes], chunks: Sequence[bytes]) -> Iterator[bytes]:
+    """The rows in ``chunks``, a segment's at a time, each once it is known that ``states`` commit to them. Raises
+    FormatError."""
+    size, state = row_bytes(root.encoding), first_state(root.encoding)
+    for (start, end), chunk, committed in zip(cut(root.size, length), chunks, states, strict=False):
+        rows = unpack(chunk, size * (end - start))
+        state = next_state(state, start, end, rows)
+        if state != committed:
+            raise FormatError("the state that was opened is not the one that the receipt committed to")
+        yield rows
+
+
 def _rows(spot: SpotClaim) -> list[bytes] | Outcome:
     """The rows before the last picked segment, held against the committed states before any of them is restored."""
     count = max(spot.picked)
     if len(spot.chunks) < count:
         raise CannotReplay("the states before a picked segment were not opened")
     length = evaluated_length(len(spot.claim.prompt_tokens), len(spot.claim.tokens))
-    size = row_bytes(spot.root.encoding)
-    rows = []
-    for index, (start, end) in enumerate(cut(spot.root.size, length)[:count]):
-        try:
-            rows.append(unpack(spot.chunks[index], size * (end - start)))
-        except FormatError as error:
-            return differs(f"{error}: what was opened is not what the receipt committed to", segment=index)
-    made_again = chain(spot.root.encoding, spot.root.size, length, rows)
-    for index, (made, said) in enumerate(zip(made_again, spot.states, strict=False)):
-        if made != said:
-            return differs("the state that was opened is not the one that the receipt committed to", segment=index)
+    rows: list[bytes] = []
+    try:
+        rows.extend(committed_rows(spot.root, length, spot.states, spot.chunks[:count]))
+    except FormatError as error:
+        return differs(str(error), segment=len(rows))
     return rows
 
 
@@ -209,7 +220,7 @@ def _segment(engine: Engine, spot: SpotClaim, index: int, before: Sequence[bytes
         return differs("the grammar allows other tokens at its end than the receipt committed to")
     state = engine.state(0, [(start, end)])
     if state is None or state.encoding != encoding:
-        return differs("the receipt's states are in another form than this engine's")
+        return differs(_OTHER_FORM)
     last = spot.states[index - 1] if index else first_state(encoding)
     if next_state(last, start, end, state.chunks[0]) != spot.states[index]:
         return differs("the state at its end is another than the receipt committed to")

@@ -217,12 +217,21 @@ def _spot_checked(opened: content.Opened, asked: spot.Spot | None, replayer: Rep
     picked = spot.draw(count, asked.count)
     try:
         chunks = asked.source(opened.receipt, picked)
+    except FormatError:
+        raise
+    except VerityError as error:  # a file that is not there, a server that cannot be reached: nobody said anything
+        return _not_made(spot.NAME, f"nobody could be asked for the states: {error}", hint=error.hint, asked=picked)
+    try:
         if (silent := spot.unanswered(opened, picked, chunks)) is not None:
             return silent
         claim = spot.spot_claim(opened, opened.segments, picked, chunks)
         check = judge(spot.NAME, claim, replayer(claim))
     except CannotReplay as reason:
-        return _not_made(spot.NAME, str(reason), hint=reason.hint)
+        return _not_made(spot.NAME, str(reason), hint=reason.hint, asked=picked)
+    except FormatError:
+        raise
+    except VerityError as error:  # as in step 17
+        return _not_made(spot.NAME, str(error), hint=error.hint, asked=picked)
     return spot.passed(check, picked, count) if check.status == "passed" else check
 
 
