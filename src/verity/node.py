@@ -14,9 +14,8 @@ issuer.issue("…") → promise(request) → issuer.reveal(request, intent) → 
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -32,10 +31,8 @@ from verity.engines.grammar import Grammar
 from verity.engines.llama import DEFAULT_MICRO_BATCH
 from verity.engines.network import Array
 from verity.engines.numerics import NumericsStore
-from verity.engines.output import Output
-from verity.errors import UsageError, VerityError
+from verity.errors import UsageError
 from verity.exporter import Exporter
-from verity.generation import Generation, finished, write
 from verity.identity.device_key import DeviceKey
 from verity.inference import FLUSH_EVERY, Inferred, Session, infer
 from verity.issuer import Issuer
@@ -43,10 +40,10 @@ from verity.loader import Loaded, LoadedNetwork, Loader, Wanted
 from verity.log.device_log import DeviceLog
 from verity.log.rows import latest_epoch
 from verity.opener import StateOpener
-from verity.recorded import check_shown
-from verity.recorder import Begun, Recorder, inspect
+from verity.recorder import Recorder, inspect
 from verity.referee import Referee
-from verity.request import Request, asked_by, check_asked, intent_fields, make_request
+from verity.request import Request, asked_by, check_asked, make_request
+from verity.runner import Begin, Runner
 from verity.scorer import Scored, Scorer
 from verity.statements.bundle import SignedIntent
 from verity.statements.receipt import Message, PreviousTurn
@@ -82,6 +79,7 @@ class Node:
         self.numerics = NumericsStore(self._database)
         self.recorder = Recorder(self._database, self.log, self.key)
         self.exporter = Exporter(self._database, self.key, self.log, self.log_of)
+        self._runner = Runner(self.recorder, self.exporter)
         self._embedder = Embedder(self.recorder, self.exporter)
         self._scorer = Scorer(self.recorder, self.exporter)
         self.states = StateOpener(self.exporter.receipts, self.recorder.states, self.load)
@@ -195,22 +193,8 @@ class Node:
         8 unless given) and those of ``stream``, for all turns. Raises UsageError."""
         return Conversation(self.stream, **options)
 
-    def _start(
-        self,
-        loaded: Loaded,
-        request: Request,
-        show: Sequence[str],
-        begin: Callable[[dict[str, Any]], Begun] | None = None,
-    ) -> Stream:
-        fields = intent_fields(request, loaded.engine, loaded.model, loaded.numerics)
-        check_shown(show, fields)
-        envelope = request.issued.envelope if request.issued else None
-
-        def run(stream: Stream) -> Generator[str, None, None]:
-            begun = begin(fields) if begin else self.recorder.begin(fields, show, request=envelope)
-            yield from self._run(stream, request, loaded, begun)
-
-        self._active = Stream(run)
+    def _start(self, loaded: Loaded, request: Request, show: Sequence[str], begin: Begin | None = None) -> Stream:
+        self._active = self._runner.start(loaded, request, show, begin)
         return self._active
 
     def _cut_off(self) -> None:
@@ -331,34 +315,7 @@ class Node:
         promises.check_fits(request, loaded)
         return loaded
 
-    # --- running ------------------------------------------------------------------------------------------------------
-
-    def _run(self, stream: Stream, request: Request, loaded: Loaded, begun: Begun) -> Generator[str, None, None]:
-        """Tokens and result. However it ends, the result is logged with the tokens so far."""
-        answer: Generation | None = None
-        cut_off_by = "error"
-        try:
-            answer = Generation(loaded.engine, request)
-            yield from write(loaded.engine, request, answer)
-        except (GeneratorExit, KeyboardInterrupt):
-            cut_off_by = "cancelled"
-            raise
-        finally:
-            stream.answer = self._record(begun, request, answer, cut_off_by, loaded)
-
-    def _record(
-        self, begun: Begun, request: Request, answer: Generation | None, cut_off_by: str, loaded: Loaded
-    ) -> Answer:
-        if answer is not None:
-            with contextlib.suppress(VerityError):  # without its states the answer is on record all the same
-                answer.close()
-        output = answer.output if answer is not None else Output(request.max_tokens, ())
-        finish = output.finish or cut_off_by
-        result = finished(request, answer, finish)
-        self.recorder.finish(begun, result.fields, result.tokens, result.evaluated)
-        bundle = self.exporter.bundle(begun.id)
-        engine = str(loaded.engine.description["name"])
-        return Answer(output.text, output.tokens, finish, begun.id, bundle, loaded.numerics, engine, result.calls)
+    # --- the device itself --------------------------------------------------------------------------------------------
 
     def back_up(self, path: str | os.PathLike[str], passphrase: str | None = None) -> Notes:
         """Write key, log and receipts, not the models, to a new file; ``verity.backup.restore`` makes a device of it.

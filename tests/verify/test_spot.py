@@ -102,7 +102,7 @@ def test_an_answer_that_was_cut_off(tokens: int, node: Node, monkeypatch: pytest
         for _ in range(tokens):
             next(stream)
     else:  # before the first token
-        monkeypatch.setattr("verity.node.write", _interrupted)
+        monkeypatch.setattr("verity.runner.write", _interrupted)
         with pytest.raises(KeyboardInterrupt):
             next(stream)
     stream.close()
