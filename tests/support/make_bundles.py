@@ -14,22 +14,26 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 from lora import lora
 
 import verity
+from onnx_policy import policy
 from verity.backup import restore
 from verity.engines.scripted import ScriptedEngine
 from verity.exporter import NOTHING
 from verity.node import Node
 from verity.statements.bundle import Bundle
-from verity.statements.receipt import Choice
+from verity.statements.receipt import INTENT, Choice, Statement, read_statement
+from verity.statements.states import encode_states
 from verity.store import bundles
 from verity.store.adapters import Adapters
+from verity.store.pull import pull
 from verity.tools import Turn, fold, grammar_for
 
 Kind = Callable[[Node, Node, Path], dict[str, Any]]
 PROMPT = "Why is the sky blue?"
-KINDS: dict[str, dict[str, Kind]] = {"v1": {}, "v2": {}}
+KINDS: dict[str, dict[str, Kind]] = {"v1": {}, "v2": {}, "v3": {}}
 
 
 def kind(make: Kind, version: str = "v1") -> Kind:
@@ -41,6 +45,11 @@ def kind(make: Kind, version: str = "v1") -> Kind:
 def second(make: Kind) -> Kind:
     """A kind that the first version did not have."""
     return kind(make, "v2")
+
+
+def third(make: Kind) -> Kind:
+    """A kind that came with segments, scores and networks."""
+    return kind(make, "v3")
 
 
 @kind
@@ -130,8 +139,6 @@ def new_epoch(device: Node, _verifier: Node, folder: Path) -> dict[str, Any]:
     device.back_up(folder / "backup")
     restore(folder / "backup", folder / "restored")
     with verity.open(folder / "restored", threads=1) as again:
-        from verity.store.pull import pull
-
         pull("smollm2-135m-instruct", again.blobs)
         return {"bundle": again.ask(PROMPT, max_tokens=8).bundle}
 
@@ -201,12 +208,43 @@ def embedded(device: Node, _verifier: Node, _folder: Path) -> dict[str, Any]:
     return {"bundle": device.embed(["a lake", "a lamp"]).bundle}
 
 
+@third
+def segmented(device: Node, _verifier: Node, _folder: Path) -> dict[str, Any]:
+    answer = device.ask("Once", raw=True, max_tokens=36)
+    return {"bundle": answer.bundle, "states": device.states(answer.receipt, [1]), "spot": 2}
+
+
+@third
+def segmented_typed(device: Node, _verifier: Node, _folder: Path) -> dict[str, Any]:
+    schema = {"type": "array", "items": {"enum": ["red", "green", "blue"]}, "minItems": 9, "maxItems": 9}
+    return {"bundle": device.ask("List colours.", returns=schema, max_tokens=60).bundle}
+
+
+@third
+def scored(device: Node, _verifier: Node, _folder: Path) -> dict[str, Any]:
+    return {"bundle": device.score("What is the capital of France?", "Paris.", top=3).bundle}
+
+
+@third
+def inferred(device: Node, _verifier: Node, folder: Path) -> dict[str, Any]:
+    (folder / "policy.onnx").write_bytes(policy((4, 8, 2)))
+    pull(str(folder / "policy.onnx"), device.blobs, name="policy")
+    with device.session("policy") as session:
+        for step in range(5):
+            session.run({"obs": np.full((1, 4), step, dtype=np.float32)})
+    return {"bundle": device.exporter.bundle(session.receipt, verity.Selection(everything=True)), "replay": False}
+
+
 def held(folder: Path, made: dict[str, Any]) -> dict[str, Any]:
     """What a verifier gives to ``verity.verify``: whoever issued the request is named in a policy."""
-    options = {k: folder / v if k == "request" else v for k, v in made.items() if k != "issuer"}
+    options = {k: folder / v if k in ("request", "states") else v for k, v in made.items() if k != "issuer"}
     if "issuer" in made:
         options["policy"] = msgspec.convert({"trust": {"issuers": [made["issuer"]]}}, verity.Policy)
     return options
+
+
+def read_intent(bundle: Bundle) -> Statement:
+    return read_statement(bundle.receipt.intent.payload_bytes(), INTENT)
 
 
 def write(folder: Path, name: str, made: dict[str, Any], home: Path) -> dict[str, Any]:
@@ -218,6 +256,9 @@ def write(folder: Path, name: str, made: dict[str, Any], home: Path) -> dict[str
         made |= {"request": f"{name}.request.json", "issuer": issued.issuer}
     if (signed := made.pop("signed_intent", None)) is not None:
         bundles.save(signed, folder / f"{name}.intent.json")
+    if (chunks := made.pop("states", None)) is not None:
+        (folder / f"{name}.verity.states").write_bytes(encode_states(read_intent(bundle).predicate.id, chunks))
+        made["states"] = f"{name}.verity.states"
     made["key"] = bundle.receipt.intent.device()
     report = verity.verify(folder / f"{name}.verity.json", home=home, threads=1, **held(folder, made))
     return {"verify": made, "checks": {check.name: check.status for check in report.checks}}
@@ -227,8 +268,6 @@ def main() -> None:
     folder = Path(sys.argv[1])
     kinds = KINDS[folder.name]
     folder.mkdir(parents=True)
-    from verity.store.pull import pull
-
     with tempfile.TemporaryDirectory() as place:
         homes = Path(place)
         with verity.open(homes / "device", threads=1) as device, verity.open(homes / "verifier") as verifier:

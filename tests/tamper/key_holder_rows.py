@@ -424,7 +424,7 @@ def _(world: World) -> Result:
 
 
 @row("numerics-foreign", KEY_HOLDER, BUNDLE, "claims numerics that the verifier does not have, to escape the replay",
-     "replayed-exact not made", real=True)  # fmt: skip
+     "replayed-statistical", real=True)  # fmt: skip
 def _(world: World) -> Result:
     lie = {"numerics": {"exact": True, "fingerprint": "ab" * 32}}
     return world.verify_real(forge(_real(world), tokens=runner_up, intent=lambda f: f.update(lie)))
