@@ -20,8 +20,8 @@ import numpy as np
 import builds
 from fit import EDGES, count, fitted
 from honest_margins import Cache, pairs, wanted
-from margin_cases import cases
-from margin_worker import Wanted
+from margin_cases import TRAINING, cases
+from margin_worker import Margins, Wanted
 from quantise import default_model, quantised
 from verity.cli.terminal import ProgressBars
 from verity.engines.library import describe_library
@@ -30,9 +30,9 @@ from verity.verify.calibration import SHIPPED, Alternative, Calibration, Covered
 from verity.verify.statistics import TooShort, judge
 
 OUT = builds.ROOT / "src/verity/verify" / SHIPPED
-THRESHOLD = 1e-4
+THRESHOLD = 2e-5
 FALSE_ALARM_RATE = 1e-3
-OF_EACH_LIE = 40
+OF_EACH_LIE = 20
 HOTTER = 1.25
 COVERED = Covered(greedy=True, temperature=(0.5, 1.0), repetition_penalty=(1.0, 1.1))
 _WEIGHTS, _TEMPERATURE = "other 4-bit weights", "a higher temperature"
@@ -44,9 +44,12 @@ Outputs = list[list[float]]
 def calibrate(model: Path, share: float, bars: ProgressBars) -> tuple[Calibration, dict[str, Any]]:
     """The calibration of this model's file, and what it sees on outputs that it was not made with."""
     cache = Cache(model, bars)
-    found = pairs(cache, "train", share)
+    by_pair: dict[str, list[Margins]] = {}
+    for split in TRAINING:
+        for pair, outputs in pairs(cache, split, share).items():
+            by_pair.setdefault("@".join(pair), []).extend(measured for _, measured in outputs)
     same = _generic_is_sse(cache)
-    trained = [measured for measures in found.values() for _, measured in measures]
+    trained = [measured for measures in by_pair.values() for measured in measures]
     honest = [measured.margins for measured in trained]
     edits = [margin for measured in trained for margin in measured.edits if margin is not None]
     empty = Calibration(
@@ -69,7 +72,7 @@ def calibrate(model: Path, share: float, bars: ProgressBars) -> tuple[Calibratio
         "honest_outputs": len(honest),
         "generic_is_sse": same,
     }
-    said["missed_share"] = {"@".join(pair): _missed([m.margins for _, m in outs]) for pair, outs in found.items()}
+    said["missed_share"] = {pair: _missed([m.margins for m in measures]) for pair, measures in by_pair.items()}
     said["caught"] = {name: caught(outs, calibration) for name, outs in lies(cache, "test", share).items()}
     return calibration, said
 

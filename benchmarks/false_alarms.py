@@ -17,6 +17,7 @@ from typing import Any
 
 from fit import chunks
 from honest_margins import Cache, pairs
+from margin_cases import FRESH
 from quantise import default_model
 from verity.cli.terminal import ProgressBars
 from verity.store.reading import Progress
@@ -32,7 +33,7 @@ def measure(progress: Progress | None = None, share: float = 1.0) -> dict[str, A
     calibration = shipped()
     by_pair: dict[str, list[int]] = {}
     whole = [0, 0]
-    for (maker, checker), found in pairs(Cache(default_model(), progress), "test", share).items():
+    for (maker, checker), found in pairs(Cache(default_model(), progress), FRESH, share).items():
         outputs = [measured.margins for _, measured in found]
         by_pair[f"{maker}@{checker}"] = _count(chunks(outputs, WINDOW), calibration)
         alarms, total = _count([margins for margins in outputs if len(margins) >= calibration.shortest], calibration)

@@ -21,8 +21,8 @@ EDGES = (
 )  # fmt: skip
 EDITED = (1 / 32, 1 / 8, 1 / 2)
 LENGTHS = (4, 8, 12, 16, 20, 24, 28, 32)
-_ENOUGH = 20
-"""Misses in a bin, or windows beyond a score, from which its rate is taken as counted; beyond, a tail is fitted."""
+_ENOUGH_MISSES, _ENOUGH_WINDOWS = 40, 100
+"""Misses beyond a size, and windows beyond a score, from which rates are taken as counted; beyond, a tail is fitted."""
 _PRIOR = 8.0
 """Tokens' worth of honesty that a bin of a lie is given, so that an empty one says nothing."""
 _GRID = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005)
@@ -47,15 +47,15 @@ def count(margins: Sequence[float] | Floats) -> Counts:
 
 
 def honest_misses(margins: Floats) -> Floats:
-    """How many misses an honest run has in each bin. Where few were counted, an exponential tail says how many to
-    expect: its rate is the lower 95 % limit, so that the tail is rather too heavy."""
+    """How many misses an honest run has in each bin. Where few were counted, a Pareto tail says how many to expect: its
+    exponent is the lower 95 % limit, so that the tail is rather too heavy."""
     counted = count(margins).missed
     misses = np.sort(margins[margins > 0.0])
-    start = next((b for b in range(1, len(EDGES)) if counted[b:].sum() <= 2 * _ENOUGH), len(EDGES) - 1)
+    start = next((b for b in range(1, len(EDGES)) if counted[b:].sum() <= _ENOUGH_MISSES), len(EDGES) - 1)
     beyond = misses[misses >= EDGES[start]]
-    rate = len(beyond) / max(float((beyond - EDGES[start]).sum()), 1e-9) if len(beyond) else 1.0
-    rate *= max(1.0 - _NORMAL_95 / math.sqrt(max(len(beyond), 1)), 0.5)
-    share = np.exp(-rate * (np.array(EDGES[start:]) - EDGES[start]))
+    hill = len(beyond) / max(float(np.log(beyond / EDGES[start]).sum()), 1e-9) if len(beyond) else 1.0
+    exponent = hill * max(1.0 - _NORMAL_95 / math.sqrt(max(len(beyond), 1)), 0.5)
+    share = (np.array(EDGES[start:]) / EDGES[start]) ** -exponent
     expected = max(len(beyond), 1) * (share - np.append(share[1:], 0.0))
     return np.concatenate([counted[:start], np.maximum(expected, 1e-12)])
 
@@ -96,12 +96,12 @@ def tempered(alternatives: Sequence[Alternative], by: float) -> list[Alternative
 
 
 def null(scores: Floats, tokens: int) -> Null:
-    """How honest windows score: counted while _ENOUGH lie beyond, then falling at a rate that is rather too slow."""
+    """How honest windows score: counted while _ENOUGH_WINDOWS lie beyond, then falling at a rate that is too slow."""
     ordered = np.sort(scores)
     kept: list[tuple[float, float]] = []
     for chance in _GRID:
         beyond = int(chance * len(ordered))
-        if beyond < _ENOUGH:
+        if beyond < _ENOUGH_WINDOWS:
             break
         at = float(ordered[len(ordered) - beyond])
         counted = (int((ordered >= at).sum()) + 1) / (len(ordered) + 1)

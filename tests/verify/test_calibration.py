@@ -124,5 +124,5 @@ def test_the_shipped_one_is_of_the_default_model_and_states_what_is_promised() -
     found: Calibration = shipped()
     default = next(entry for entry in catalogue.entries() if entry.name == catalogue.DEFAULT)
     assert found.models == [default.blake3]
-    assert (found.window, found.threshold, found.false_alarm_rate) == (32, 1e-4, 1e-3)
+    assert (found.window, found.threshold, found.false_alarm_rate) == (32, 2e-5, 1e-3)
     assert found.uncovered(default.blake3, SamplingParameters()) == ""
