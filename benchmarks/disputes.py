@@ -4,7 +4,8 @@
 
 ``dispute_right`` is the share of disputes in which the honest party holds and the liar is false; who is named first is
 drawn. ``dispute_cost``: the referee's time, all checks included and loading excluded, over the time that the answer of
---cost-tokens took to generate; the median over lies that took a segment. ``dispute_cost_all`` counts also those that
+--cost-tokens took to generate, both in processor time; the median over lies that took a segment. ``dispute_cost_all``
+counts also those that
 took none, or whole replays.
 """
 
@@ -113,9 +114,9 @@ def _lies(honest: Node, liar: Node, count: int, tokens: int) -> Iterator[Told]:
         prompt, nonce = chance.choice(PROMPTS), bytes([chance.randrange(8)]) * 32
         asked: dict[str, Any] = {"max_tokens": tokens, "nonce": nonce, **SAMPLING}
         if (prompt, nonce) not in truths:
-            started = time.perf_counter()
+            started = time.thread_time()
             answer = honest.ask(prompt, **asked)
-            truths[prompt, nonce] = answer.bundle, time.perf_counter() - started
+            truths[prompt, nonce] = answer.bundle, time.thread_time() - started
         truth, seconds = truths[prompt, nonce]
         attempt += 1
         lie = tell(liar, way, chance, prompt, honest=truth, **asked)
@@ -141,10 +142,10 @@ def _settle(referee: Node, told: Told, chance: random.Random) -> tuple[Verdict, 
         return Replayed(numerics=claim.numerics, engine=engine.description, outcome=outcome)
 
     bundles, states, swapped = (told.honest, told.lie), told.states, chance.random() < 0.5
-    started = time.perf_counter()
+    started = time.thread_time()
     truth, lie = (party_of(bundle, source) for bundle, source in zip(bundles, states, strict=True))
     verdict = settle(lie, truth, replayer) if swapped else settle(truth, lie, replayer)
-    return verdict, swapped, time.perf_counter() - started
+    return verdict, swapped, time.thread_time() - started
 
 
 def main() -> None:

@@ -4,7 +4,8 @@
 
 ``commit_overhead``: answering with segments over answering without, medians of alternating pairs, states packed, sealed
 and kept. ``segment_cost``: unpacking and checking the states, restoring the one before, replaying one segment and
-digesting its end, over replaying the whole answer; the median over all segments. Loading is in neither. With --sizes
+digesting its end, over replaying the whole answer; the median over all segments. Loading is in neither, and both are
+processor time. With --sizes
 the segment's cost for other numbers of positions, by which 32 was chosen.
 """
 
@@ -14,12 +15,12 @@ import argparse
 import json
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 from unittest import mock
 
 import verity
+from clocked import spent
 from verity.cli.terminal import ProgressBars
 from verity.engines.engine import Engine, State
 from verity.engines.llama import LlamaEngine
@@ -77,9 +78,7 @@ def claims_of(node: Node, bundle: Bundle) -> tuple[Claim, SpotClaim]:
 
 def _commit_overhead(node: Node, tokens: int, pairs: int, bars: ProgressBars) -> dict[str, Any]:
     def ask(number: int) -> float:
-        started = time.perf_counter()
-        node.ask(PROMPT, max_tokens=tokens, nonce=bytes([number]) * 32, **SAMPLING)
-        return time.perf_counter() - started
+        return spent(lambda: node.ask(PROMPT, max_tokens=tokens, nonce=bytes([number]) * 32, **SAMPLING))
 
     ratios, kept = [], 0
     for pair in range(pairs):
@@ -142,11 +141,12 @@ def _cost_of_size(engine: Engine, claim: Claim, size: int) -> float:
 
 
 def timed(work: Callable[[], bool]) -> float:
-    """Seconds that ``work`` takes; it must come out true."""
-    started = time.perf_counter()
-    if not work():
+    """Seconds of processor time that ``work`` takes; it must come out true."""
+    came_out = []
+    seconds = spent(lambda: came_out.append(work()))
+    if came_out != [True]:
         raise SystemExit("an honest replay differs")
-    return time.perf_counter() - started
+    return seconds
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from verity.engines.engine import AdapterFile, Engine
 from verity.engines.grammar import compiler
@@ -84,12 +85,15 @@ def replay_apart(auditor: Auditor, claim: AnyClaim, known: dict[str, Numerics], 
     def replaying(done: int, total: int) -> None:
         tell(done, total, _REPLAYING)
 
-    outcome = margins = None
+    found = Replayed(numerics=numerics, engine=engine.description, outcome=None)
     if numerics.exact and claim.numerics == numerics and engine.context == claim.context:
-        outcome = auditor.replay(claim, replaying)
+        found = replace(found, outcome=auditor.replay(claim, replaying))
     elif isinstance(claim, Claim):
-        margins = measure_margins(engine, claim, replaying)
-    return measured, Replayed(numerics=numerics, engine=engine.description, outcome=outcome, measured=margins)
+        try:
+            found = replace(found, measured=measure_margins(engine, claim, replaying))
+        except (CannotReplay, VerityError) as reason:  # that numerics differ is found all the same
+            found = replace(found, unmeasured=str(reason)[:MAX_SAID])
+    return measured, found
 
 
 def main() -> None:

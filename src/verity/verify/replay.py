@@ -98,12 +98,14 @@ class Measured(msgspec.Struct, frozen=True):
 
 class Replayed(msgspec.Struct, frozen=True):
     """What a replayer measured here, and what came out: an ``outcome`` when the fingerprints agree, ``measured`` when
-    they do not and the claim is of an output that was drawn token by token."""
+    they do not and the claim is of an output that was drawn token by token, or why that could not be
+    (``unmeasured``)."""
 
     numerics: Numerics
     engine: dict[str, Any]
     outcome: Outcome | None
     measured: Measured | None = None
+    unmeasured: str = ""
 
 
 def replay(engine: Engine, claim: Claim, progress: Callable[[int, int], None] | None = None) -> Outcome:

@@ -25,7 +25,7 @@ def statistical(claim: Claim, replayed: Replayed, given: Sequence[Calibration]) 
     if replayed.outcome is not None:
         return _not_made("the exact replay was made, which says more")
     if replayed.measured is None:
-        return _not_made("no margins were measured")
+        return _not_made(replayed.unmeasured or "no margins were measured")
     if (version := replayed.engine.get("version")) != claim.engine.get("version"):
         return _not_made(f"the receipt is of another version of the engine than the one here, {version}")
     if (wrong := replayed.measured.wrong) is not None:
