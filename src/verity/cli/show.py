@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @home_option
 @json_option
 def show(what: str, tokens: bool, steps: bool, home: str | None, as_json: bool) -> None:
-    """Show WHAT: the file of a bundle or a *.request.json, or a receipt of this device (its id, or its beginning).
+    """Show WHAT: the file of a bundle or a *.request.json, or a receipt of this device (its id, or 6 digits).
 
     Without WHAT it lists this device's receipts. What is shown of a stranger's file is what the file says: whether it
     holds, `verity verify` finds out.

@@ -30,7 +30,12 @@ from verity.cli.terminal import ProgressBars, home_option, json_option, print_js
 @click.option("--checkpoint", type=click.Path(), metavar="FILE", help="A checkpoint of its log that you kept.")
 @click.option("--previous", type=click.Path(), metavar="FILE", help="The bundle of the turn before.")
 @click.option("--policy", type=click.Path(), metavar="FILE", help="A policy (TOML): whom to trust, what must pass.")
-@click.option("--calibration", type=click.Path(), metavar="FILE", help="Honest margins of a model, as measured.")
+@click.option(
+    "--calibration",
+    type=click.Path(),
+    metavar="FILE",
+    help="What honest rounding does to another model than the default one, as measured (docs/concepts/statistical.md).",
+)
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="For the replay.")
 @click.option("--limit-s", type=click.FloatRange(min=0.1), default=900.0, metavar="S", help="End the replay after S s.")
 @home_option
