@@ -73,7 +73,7 @@ class ServerStates:
             raise UsageError(f"states would travel from {host} in clear: they tell all text", "use https://")
         if not isinstance(bundle.disclosure, Disclosure):
             raise UsageError("the bundle opens nothing", "ask for a bundle with everything opened")
-        self._address = address.rstrip("/")
+        self._address = address.rstrip("/").removesuffix("/v1")  # `verity serve` says where it listens with it
         receipt = read_statement(bundle.receipt.intent.payload_bytes(), INTENT).predicate.id_bytes()
         self._headers = {KEY_HEADER: disclosure_key(receipt, bundle.disclosure)}
         if key := os.environ.get(API_KEY_VARIABLE):

@@ -22,6 +22,7 @@ from verity.engines.numerics import Numerics
 from verity.errors import UsageError
 from verity.exporter import Exporter, Selection
 from verity.loader import LoadedNetwork
+from verity.recorded import check_shown
 from verity.recorder import Recorder
 from verity.statements.bundle import Bundle
 from verity.statements.receipt import INFERENCE, input_field
@@ -80,8 +81,7 @@ class Session:
         if flush_every < 1:
             raise UsageError("a session is flushed after every step at most", "flush_every must be 1 or more")
         fields = intent_fields(loaded)
-        if unknown := sorted(set(show) - set(fields)):
-            raise UsageError(f"there is no field {unknown[0]!r} to show", f"the fields are {', '.join(sorted(fields))}")
+        check_shown(show, fields)
         self._network = loaded.network
         self._recorder = recorder
         self._exporter = exporter

@@ -238,29 +238,6 @@ class Node:
         begun = self._embedder.begin(loaded, request, show)
         return self._embedder.run(loaded, request, begun)
 
-    # --- networks -----------------------------------------------------------------------------------------------------
-
-    def network(self, model: str) -> LoadedNetwork:
-        """Load a network now instead of with its first session. Raises as ``session`` does."""
-        return self._loader.network(model)
-
-    def session(self, model: str, *, show: Sequence[str] = (), flush_every: int = FLUSH_EVERY) -> Session:
-        """A network in the ONNX format at work: every step on record, one receipt for all. See docs/onnx.md.
-
-        model        a name or digest
-        show         names of fields that the public receipt shows in clear; none by default
-        flush_every  after so many steps, what was copied is hashed and written
-
-        Raises ModelNotFound, UsageError, StoreError, EngineError.
-        """
-        session = Session(self.recorder, self.exporter, self.network(model), show=show, flush_every=flush_every)
-        self._sessions = [s for s in self._sessions if s.finish is None] + [session]
-        return session
-
-    def infer(self, model: str, inputs: Mapping[str, Array], *, show: Sequence[str] = ()) -> Inferred:
-        """One step of a network, with a receipt of its own. Raises as ``session`` and ``Session.run`` do."""
-        return infer(self.session(model, show=show), inputs)
-
     def score(
         self,
         text: str | Sequence[Message],
@@ -288,6 +265,29 @@ class Node:
         loaded = self.load(model, adapters=adapters)
         asked = msgspec.structs.replace(asked, adapters=loaded.adapters)
         return self._scorer.run(loaded, scorer.make_request(loaded.engine, asked, continuation, top), show)
+
+    # --- networks -----------------------------------------------------------------------------------------------------
+
+    def network(self, model: str) -> LoadedNetwork:
+        """Load a network now instead of with its first session. Raises as ``session`` does."""
+        return self._loader.network(model)
+
+    def session(self, model: str, *, show: Sequence[str] = (), flush_every: int = FLUSH_EVERY) -> Session:
+        """A network in the ONNX format at work: every step on record, one receipt for all. See docs/onnx.md.
+
+        model        a name or digest
+        show         names of fields that the public receipt shows in clear; none by default
+        flush_every  after so many steps, what was copied is hashed and written
+
+        Raises ModelNotFound, UsageError, StoreError, EngineError.
+        """
+        session = Session(self.recorder, self.exporter, self.network(model), show=show, flush_every=flush_every)
+        self._sessions = [s for s in self._sessions if s.finish is None] + [session]
+        return session
+
+    def infer(self, model: str, inputs: Mapping[str, Array], *, show: Sequence[str] = ()) -> Inferred:
+        """One step of a network, with a receipt of its own. Raises as ``session`` and ``Session.run`` do."""
+        return infer(self.session(model, show=show), inputs)
 
     # --- requests of others -------------------------------------------------------------------------------------------
 

@@ -73,6 +73,11 @@ def test_verify_prints_every_check_and_exits_by_the_outcome(bundle: Path, home: 
     assert verity("verify", public, "--no-replay", home=home).returncode == 3
     other = verity("verify", public, "--key", "ab" * 32, home=home)
     assert other.returncode == 1
+    both = verity("verify", bundle, public, "--no-replay", home=home)
+    assert both.returncode == 1
+    assert [line.split()[1] for line in both.stdout.splitlines()] == ["FAILED", "not"]
+    assert "engine: " in both.stdout  # why, in the line itself
+    assert "output: The disclosure is missing" in both.stdout
     assert "not the expected abababababababab…" in other.stdout
 
 

@@ -54,8 +54,11 @@ def test_a_dispute_of_the_real_model(model_home: Path, model_node: Node, tmp_pat
 def test_what_no_referee_can_replay_is_not_settled(tmp_path: Path) -> None:
     """The scripted engine is replayed by no process: the command says so, and signs that."""
     with library.open(tmp_path / "device", engine=ScriptedEngine("Blue light is scattered more.")) as node:
-        one = _saved(node, node.ask(PROMPT, **ASKED).bundle, tmp_path / "a.verity.json")
-        two = _saved(node, node.ask(PROMPT, **ASKED).bundle, tmp_path / "b.verity.json")
+        honest = node.ask(PROMPT, **ASKED).bundle
+        one = _saved(node, honest, tmp_path / "a.verity.json")
+        lie = tell(node, "edited token", random.Random(1), PROMPT, honest=honest, **ASKED)
+        assert lie is not None
+        two = _saved(node, lie, tmp_path / "b.verity.json")
         other = _saved(node, node.ask("Why?", **ASKED).bundle, tmp_path / "c.verity.json")
     run = verity("dispute", str(one), str(two), "--json", home=tmp_path / "home")
     assert run.returncode == 3, run.stderr
@@ -63,6 +66,9 @@ def test_what_no_referee_can_replay_is_not_settled(tmp_path: Path) -> None:
     different = verity("dispute", str(one), str(other), home=tmp_path / "home")
     assert different.returncode == 2
     assert "different requests" in different.stderr
+    same = verity("dispute", str(one), str(one), home=tmp_path / "home")
+    assert same.returncode == 2
+    assert "the same" in same.stderr
 
 
 @pytest.mark.parametrize("given", [["a.verity.json"], ["a.verity.json", "b.verity.json"]])

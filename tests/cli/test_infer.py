@@ -44,7 +44,7 @@ def test_a_step_for_each_file_and_one_receipt(home: Path, policy: str, tmp_path:
     (step,) = last_json(verity("show", one, "--json", home=home))["steps"]
     assert (step["index"], step["inputs"]["obs"], step["outputs"]) == (1, [[1.0] * 8], said["outputs"][1])
     shown = verity("show", one, "--steps", home=home).stdout
-    assert "1 steps are opened" in shown
+    assert "1 step is opened" in shown
     assert "{'obs': [[1.0, 1.0" in shown
     assert "--steps lists them" in verity("show", one, home=home).stdout
     assert verity("show", home=home).stdout.rstrip().endswith("done  inference")

@@ -153,7 +153,7 @@ class Borrowed:
 
 REFUSED: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "not an ONNX model"),
-    "a GGUF file": (b"GGUF" + bytes(100), "not an ONNX model"),
+    "a GGUF file": (b"GGUF" + bytes(100), "a language model"),
     "half": (networks.policy()[:-40], "damaged or cut short"),
     "ORT's own format": (b"\x20\x00\x00\x00ORTM" + bytes(100), "not an ONNX model"),
     "an unknown operator": (networks.operator("Nonsense", ["x"], "y"), "does not take the model"),

@@ -283,6 +283,12 @@ def test_a_challenge_names_the_segments_and_shows_the_disclosure(monkeypatch: py
     assert len(bytes.fromhex(request.headers[KEY_HEADER])) == 32
 
 
+def test_the_address_may_be_as_the_server_prints_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    replies = Replies(410)
+    asking(monkeypatch, replies, f"{BASE}/v1")("a" * 32, [1])
+    assert replies.seen[0].url.path == f"/v1/receipts/{'a' * 32}/states"
+
+
 def test_states_do_not_travel_in_clear(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="in clear"):
         asking(monkeypatch, Replies(200), "http://example.org")

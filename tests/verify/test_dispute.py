@@ -100,11 +100,19 @@ def test_one_segment_is_replayed_and_few_leaves_are_exchanged(two: Two) -> None:
     assert verdict.replays == len(replayer.claims) == 1
 
 
-def test_two_who_tell_the_same_both_hold(two: Two) -> None:
-    with verity.open(two.liar.home, engine=ScriptedEngine(REPLY)) as again:
-        same = again.ask(PROMPT, nonce=b"n" * 32, **ASKED).bundle
-        verdict = settle(party_of(two.answer(), two.honest.states), party_of(same, again.states), Counting())
-    assert (verdict.a.finding, verdict.b.finding) == ("holds", "holds")
+def test_two_who_tell_the_same_have_no_dispute(two: Two) -> None:
+    """A verdict that both hold would rest on one segment of many."""
+    replayer = Counting()
+    same = two.liar.ask(PROMPT, nonce=b"n" * 32, **ASKED).bundle
+    with pytest.raises(UsageError, match="the same"):
+        settle(party_of(two.answer(), two.honest.states), party_of(same, two.liar.states), replayer)
+    assert not replayer.claims
+
+
+def test_other_kinds_of_receipt_have_no_dispute(two: Two) -> None:
+    scored = two.honest.score("Blue light").bundle
+    with pytest.raises(UsageError, match="scoring"):
+        settle(party_of(scored), party_of(scored), Counting())
 
 
 def test_an_answer_that_was_cut_off_is_no_lie(two: Two) -> None:

@@ -39,7 +39,7 @@ _RANGE = re.compile(r"(\d{1,9}):(\d{1,9})", re.ASCII)
 def export(
     receipt: str, since: str | None, states: bool, save: str, home: str | None, as_json: bool, **chosen: Any
 ) -> None:
-    """Write a bundle of RECEIPT (its id, or the beginning of it; `verity show` lists them).
+    """Write a bundle of RECEIPT (its id, or 6 digits of it or more; `verity show` lists them).
 
     Say what to open: --everything, --nothing, --steps, or any of --message, --output and --field. What you do not name
     is withheld: the reader sees that it was, and can be sure that the rest is what the receipt committed to.
@@ -54,8 +54,8 @@ def export(
         raise UsageError("a state tells everything before it", "export --everything with --states")
     with Node(home) as node:
         bundle = node.exporter.bundle(receipt, selection, read_checkpoint(since) if since is not None else None)
+        written = str(node.states.export(receipt, beside(save))) if states else None
         path = bundles.save(bundle, Path(save))
-        written = str(node.states.export(receipt, beside(path))) if states else None
     told = warnings(bundle)
     disclosure: Any = bundle.disclosure
     lines = [*disclosure.intent, *disclosure.result] if selection != type(selection)() else []

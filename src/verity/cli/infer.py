@@ -92,4 +92,5 @@ def _tell(session: Any, outputs: list[dict[str, Any]], device: str, save: str | 
         })  # fmt: skip
         return
     where = f"; bundle in {save}" if save else ""
-    click.echo(f"receipt {session.receipt} of {session.steps} steps: {session.grade}{where}", err=True)
+    steps = "1 step" if session.steps == 1 else f"{session.steps} steps"
+    click.echo(f"receipt {session.receipt} of {steps}: {session.grade}{where}", err=True)

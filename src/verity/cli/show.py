@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @home_option
 @json_option
 def show(what: str, tokens: bool, steps: bool, home: str | None, as_json: bool) -> None:
-    """Show WHAT: the file of a bundle or a *.request.json, or a receipt of this device (its id, or its beginning).
+    """Show WHAT: the file of a bundle or a *.request.json, or a receipt of this device (its id, or 6 digits).
 
     Without WHAT it lists this device's receipts. What is shown of a stranger's file is what the file says: whether it
     holds, `verity verify` finds out.
@@ -122,12 +122,17 @@ def _show_bundle(bundle: Bundle, tokens: bool, steps: bool, as_json: bool) -> No
         _print(f"output, {len(pieces)} of {count} tokens: {_joined(pieces) + rest!r}")
     for index, text in pieces if tokens else []:
         _print(f"{index:>6} {text!r}")
-    if opened_steps:
-        _print(f"{len(opened_steps)} steps are opened" + ("" if steps else ": --steps lists them"))
-    for opening in opened_steps if steps else []:
-        _print(f"{opening.index:>6} {_step(opening)}")
+    _show_steps(opened_steps, steps)
     if withheld:
         _print(f"withheld: {', '.join(withheld)}")
+
+
+def _show_steps(openings: Any, listed: bool) -> None:
+    if openings:
+        count = "1 step is" if len(openings) == 1 else f"{len(openings)} steps are"
+        _print(f"{count} opened" + ("" if listed else ": --steps lists them"))
+    for opening in openings if listed else []:
+        _print(f"{opening.index:>6} {_step(opening)}")
 
 
 def _pieces(tokens: Any) -> list[tuple[int, str]]:

@@ -13,7 +13,11 @@ from verity.cli.terminal import ProgressBars, home_option, json_option, print_js
 
 @click.command()
 @click.argument("files", type=click.Path(), nargs=-1, required=True)
-@click.option("--replay/--no-replay", default=None, help="Run the model again and compare every token.  [default: on]")
+@click.option(
+    "--replay/--no-replay",
+    default=None,
+    help="Run the model again and compare every token.  [default: on, without --spot]",
+)
 @click.option("--spot", type=click.IntRange(min=1), metavar="K", help="Replay only K segments, drawn at random now.")
 @click.option("--states", metavar="FILE|URL", help="The prover's states for --spot.  [default: the file beside FILE]")
 @click.option("--key", metavar="K", help="The device key that you expect (its owner's `verity device`).")
@@ -26,7 +30,12 @@ from verity.cli.terminal import ProgressBars, home_option, json_option, print_js
 @click.option("--checkpoint", type=click.Path(), metavar="FILE", help="A checkpoint of its log that you kept.")
 @click.option("--previous", type=click.Path(), metavar="FILE", help="The bundle of the turn before.")
 @click.option("--policy", type=click.Path(), metavar="FILE", help="A policy (TOML): whom to trust, what must pass.")
-@click.option("--calibration", type=click.Path(), metavar="FILE", help="Honest margins of a model, as measured.")
+@click.option(
+    "--calibration",
+    type=click.Path(),
+    metavar="FILE",
+    help="What honest rounding does to another model than the default one, as measured (docs/concepts/statistical.md).",
+)
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="For the replay.")
 @click.option("--limit-s", type=click.FloatRange(min=0.1), default=900.0, metavar="S", help="End the replay after S s.")
 @home_option
@@ -67,7 +76,7 @@ def _many(files: Sequence[str], sources: Sequence[Any], as_json: bool, **options
         return worst
     for file, each in zip(files, found, strict=True):
         mark = {0: "✓ passed    ", 1: "✗ FAILED    ", 2: "? unreadable", 3: "· not enough"}[each.exit_code]
-        sentence = str(each) if isinstance(each, VerityError) else _conclusion(each)
+        sentence = str(each) if isinstance(each, VerityError) else _in_short(each)
         click.echo(printable(f"{mark}  {file}: {sentence}"))
     return worst
 
@@ -82,6 +91,12 @@ def _to_dict(each: Any) -> dict[str, Any]:
         return {"error": str(each), "hint": each.hint, "exit_code": each.exit_code}
     said: dict[str, Any] = each.to_dict()
     return said
+
+
+def _in_short(report: Any) -> str:
+    """What decides, in one line: the reasons, if it is not that all is well."""
+    decisive = report.failed or report.unmade
+    return " ".join(f"{check.name}: {check.sentence}" for check in decisive) if decisive else _conclusion(report)
 
 
 def _conclusion(report: Any) -> str:

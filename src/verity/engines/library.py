@@ -88,7 +88,7 @@ def load_model(lib: Any, path: Path) -> Any:
     try:
         with path.open("rb") as file:
             if file.read(4) != b"GGUF":
-                raise EngineError(f"{path} is not a GGUF model file", hint)
+                raise EngineError(f"{path} is not a GGUF model file", f"{hint}; `verity infer` runs a network in ONNX")
     except OSError as error:
         raise EngineError(f"{path} cannot be read: {error.strerror}", hint) from error
     params = lib.llama_model_default_params()

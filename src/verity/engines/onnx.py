@@ -147,6 +147,8 @@ class OnnxNetwork:
 def _read(path: Path) -> bytes:
     try:
         data = path.read_bytes()
+        if data[:4] == b"GGUF":
+            raise EngineError("this is a language model, no network in the ONNX format", "`verity ask` runs it")
         check_onnx(data)
     except OSError as error:
         raise EngineError(f"{path} cannot be read: {error.strerror}", _hint(path)) from error

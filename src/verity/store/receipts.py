@@ -94,7 +94,10 @@ class Receipts:
         with self._database.snapshot() as connection:
             rows = connection.execute(query, (len(receipt_id), receipt_id)).fetchall() if exact else []
         if not rows:
-            raise UsageError(f"this device has no receipt {receipt_id!r}", "`verity show` lists what it has")
+            raise UsageError(
+                f"this device has no receipt {receipt_id!r}",
+                "`verity show` lists what it has; give 6 digits of one or more",
+            )
         if len(rows) > 1:
             raise UsageError(f"{receipt_id!r} begins several receipt ids", "give more digits")
         return Kept(*rows[0])

@@ -189,26 +189,25 @@ class Fields:
         check_root(root)
         return root
 
-    def _time(self, field: str) -> None:
-        if not TIME.fullmatch(self.read(field, str)):
-            raise FormatError(f"field {field!r} is not a time in UTC (RFC 3339)")
-
-    def _check_simple(self) -> None:
-        """Fields of later versions' features must stand exactly as the specification says for none."""
-        for field, nothing in UNUSED.items():
+    def model(self, unused: Mapping[str, Any]) -> ModelName:
+        """The model of a receipt of any kind, once both its times are times, and the fields of later versions' features
+        stand exactly as the specification says for none (``unused``). Raises Withheld, CannotReplay, FormatError."""
+        for field, nothing in unused.items():
             if canonical(self.value(field)) != canonical(nothing):
                 raise CannotReplay(f"this receipt uses {field!r}, which this version cannot replay")
+        for field in ("time/started", "time/finished"):
+            if not TIME.fullmatch(self.read(field, str)):
+                raise FormatError(f"field {field!r} is not a time in UTC (RFC 3339)")
+        model = self.read("model", ModelName)
+        decode_hex(model.blake3, 32, "model's BLAKE3 digest")
+        return model
 
     def claim(self, tokens: list[int], pieces: list[bytes]) -> Claim:
         """What replay needs. Raises Withheld, CannotReplay, FormatError."""
-        self._check_simple()
-        self._time("time/started")
-        self._time("time/finished")
+        model = self.model(UNUSED)
         if self.value("request") is not None:
             self.read("request", RequestName)
         decode_hex(self.read("seed", str), 32, "seed")
-        model = self.read("model", ModelName)
-        decode_hex(model.blake3, 32, "model's BLAKE3 digest")
         self.choice()
         self.previous()
         self.retention()

@@ -166,7 +166,8 @@ def _summary(disclosure: Disclosure, fields: Fields, whole: list[TokenOpening] |
     if whole is None and TOKEN_FIELD in fields.names():
         sentence += f"; {len(disclosure.tokens)} of the output's tokens are opened"
     if STEP_FIELD in fields.names():
-        sentence += f"; {len(disclosure.steps)} of the steps are opened"
+        count = len(disclosure.steps)
+        sentence += f"; {count} step{' is' if count == 1 else 's are'} opened"
     opened = {"tokens_opened": len(disclosure.tokens), "steps_opened": len(disclosure.steps)}
     return Check("disclosure", "passed", sentence + ".", {"withheld": withheld, **opened})
 

@@ -20,7 +20,7 @@ import msgspec
 
 from verity.errors import FormatError, UsageError, VerityError
 from verity.statements.bundle import Bundle
-from verity.statements.receipt import INPUT_PREFIX
+from verity.statements.receipt import GENERATION, INPUT_PREFIX, KINDS
 from verity.statements.segments import Leaf, evaluated_length
 from verity.statements.strict import canonical
 from verity.verify import content
@@ -93,8 +93,8 @@ class _Side(NamedTuple):
 
 
 def settle(a: Party, b: Party, replayer: Replayer) -> Verdict:
-    """Who is wrong. Raises UsageError when the two answer different requests or do not open everything, FormatError
-    when a bundle cannot be read at all."""
+    """Who is wrong. Raises UsageError when the two answer different requests, say the same, are no answers or do not
+    open everything, FormatError when a bundle cannot be read at all."""
     sides = _side(a), _side(b)
     faults = [side if isinstance(side, Ruling) else None for side in sides]
     if any(faults):
@@ -103,12 +103,14 @@ def settle(a: Party, b: Party, replayer: Replayer) -> Verdict:
 
 
 def _side(party: Party) -> _Side | Ruling:
+    intent, result = statements(party.bundle)
+    if (kind := intent.predicate.kind) in KINDS and kind != GENERATION:
+        raise UsageError(f"a dispute is between two answers, and this receipt is of the kind {kind!r}", "verify each")
     report = verify(party.bundle, Policy(), Expected(), None)
     failed = [check for check in report.failed if check.name != _FAKE]
     if failed:
         sentence = f"The receipt does not hold by itself: {failed[0].sentence}"
         return Ruling("false", sentence, {"check": failed[0].name})
-    intent, result = statements(party.bundle)
     opened = content.open_fields(party.bundle, intent, result)
     try:
         claim = content.generation_claim(opened)
@@ -123,6 +125,8 @@ def _side(party: Party) -> _Side | Ruling:
 
 def _settle(a: _Side, b: _Side, replayer: Replayer) -> Verdict:
     _one_request(a, b)
+    if a.claim == b.claim and _leaves(a) == _leaves(b):
+        raise UsageError("the two answers are the same: there is nothing to settle", "verify them: `verity verify A B`")
     if not _comparable(a, b):
         return Verdict(_whole(a, replayer), _whole(b, replayer), replays=2)
     exchange = _Exchange(a, b)
@@ -147,9 +151,12 @@ def _one_request(a: _Side, b: _Side) -> None:
     for name in sorted((*_ONE_REQUEST, *inputs)):
         said = [canonical(s.fields.value(name)) if name in s.fields else b"" for s in (a, b)]
         if said[0] != said[1]:
-            raise UsageError(
-                f"these are answers to different requests: their {name} differ", "dispute two answers to one request"
-            )
+            hint = "dispute two answers to one request: the nonce must be the same, too"
+            raise UsageError(f"these are answers to different requests: they differ in {name}", hint)
+
+
+def _leaves(side: _Side) -> list[Leaf] | None:
+    return side.segments.leaves if side.segments is not None else None
 
 
 def _comparable(a: _Side, b: _Side) -> bool:

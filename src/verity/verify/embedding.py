@@ -27,10 +27,8 @@ from verity.engines.pooling import (
 from verity.errors import FormatError
 from verity.statements.adapters import AdapterUse
 from verity.statements.receipt import convert_field
-from verity.statements.request import TIME
-from verity.statements.strict import canonical, decode_hex
 from verity.verify.claims import Fields
-from verity.verify.replay import CannotReplay, ModelName, Outcome
+from verity.verify.replay import CannotReplay, ModelName, Outcome, differs
 from verity.verify.report import Check
 
 UNUSED: dict[str, Any] = {"adapters": [], "batch": None, "previous_turn": None, "request": None, "retention": None}
@@ -79,13 +77,7 @@ def output(fields: Fields) -> Check:
 
 def claim(fields: Fields) -> EmbeddingClaim:
     """What replay needs. Raises Withheld, CannotReplay, FormatError."""
-    for field, nothing in UNUSED.items():
-        if canonical(fields.value(field)) != canonical(nothing):
-            raise CannotReplay(f"this receipt uses {field!r}, which this version cannot replay")
-    if not all(TIME.fullmatch(fields.read(field, str)) for field in ("time/started", "time/finished")):
-        raise FormatError("a time is not in UTC (RFC 3339)")
-    model = fields.read("model", ModelName)
-    decode_hex(model.blake3, 32, "model's BLAKE3 digest")
+    model = fields.model(UNUSED)
     said = {name: fields.value(name) for name in ("normalisation", "pooling")}
     way = convert_field(said, _Way, "pooling")
     prompt_tokens = fields.read("prompt_tokens", list[list[int]])
@@ -154,24 +146,20 @@ def replay(engine: Engine, claim: EmbeddingClaim, progress: Callable[[int, int],
 def _impossible(engine: Engine, claim: EmbeddingClaim) -> Outcome | None:
     """Tokens must follow from the texts by the model's own tokenizer, and fit."""
     if engine.tokenizer != claim.tokenizer:
-        return _differs("the receipt names another tokenizer than the model's own")
+        return differs("the receipt names another tokenizer than the model's own")
     if claim.longest > engine.context_size:
-        return _differs("a text does not fit the context that the receipt names")
+        return differs("a text does not fit the context that the receipt names")
     for index, (text, tokens) in enumerate(zip(claim.texts, claim.prompt_tokens, strict=True)):
         if engine.tokenize(text) != tokens:
-            return _differs(f"the tokens of text {index} do not follow from it", text=index)
+            return differs(f"the tokens of text {index} do not follow from it", text=index)
     return None
 
 
 def _vector_differs(index: int, claimed: Vector, made: Vector) -> Outcome:
     if len(claimed) != len(made):
-        return _differs(f"the vectors have {len(claimed)} numbers, the model gives {len(made)}", text=index)
+        return differs(f"the vectors have {len(claimed)} numbers, the model gives {len(made)}", text=index)
     apart = np.abs(claimed.astype(np.float64) - made)
     largest, at = float(apart.max()), int(apart.argmax())
     sentence = f"the vector of text {index} is off the model's by up to {largest:.4g} (number {at})"
     values = {"claimed": float(claimed[at]), "replayed": float(made[at]), "margin": largest}
-    return _differs(sentence, text=index, number=at, **values)
-
-
-def _differs(sentence: str, **evidence: Any) -> Outcome:
-    return Outcome(False, f"The replay differs: {sentence}.", evidence)
+    return differs(sentence, text=index, number=at, **values)

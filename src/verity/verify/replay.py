@@ -304,4 +304,5 @@ def _ending_differs(output: Output, claim: Claim) -> Outcome | None:
 
 
 def differs(sentence: str, **evidence: Any) -> Outcome:
+    """The outcome of a replay in which something is otherwise than the receipt says."""
     return Outcome(False, f"The replay differs: {sentence}.", evidence)
