@@ -229,6 +229,20 @@ def test_nobody_is_judged_by_another_build_than_his_own(two: Two, monkeypatch: p
     assert (back.a.finding, back.b.finding) == ("undecided", "holds")
 
 
+def test_nor_by_a_referee_who_has_another_build_than_both(two: Two) -> None:
+    honest = two.answer()
+    lie = two.lie("edited token", random.Random(1), honest)
+    assert lie is not None
+
+    def elsewhere(claim: AnyClaim) -> Replayed:
+        return msgspec.structs.replace(Counting()(claim), engine={"name": "another"})
+
+    parties = party_of(honest, two.honest.states), party_of(lie, two.kept)
+    forth, back = settle(*parties, elsewhere), settle(*parties[::-1], elsewhere)
+    assert (forth.a.finding, forth.b.finding) == ("holds", "undecided")
+    assert (back.a.finding, back.b.finding) == ("undecided", "holds")
+
+
 @pytest.mark.parametrize("tokens", [12, 90])
 def test_states_that_are_not_chained_harm_their_own_device_alone(
     two: Two, monkeypatch: pytest.MonkeyPatch, tokens: int

@@ -151,14 +151,15 @@ def _settle(a: _Side, b: _Side, replayer: Replayer) -> Verdict:
     if chunks is None:
         return msgspec.structs.replace(found, a=_whole(a, replayer), b=_whole(b, replayer))
     first = _replayed(a, index, chunks, replayer)
-    if first.finding == "holds" and one_is_wrong and _one_build(a.claim, b.claim):
+    if first.finding == "holds" and one_is_wrong and _one_build(a.claim, b.claim, first):
         return msgspec.structs.replace(found, a=first, b=_OTHERWISE, replays=1)
     return msgspec.structs.replace(found, a=first, b=_replayed(b, index, chunks, replayer))
 
 
-def _one_build(a: Claim, b: Claim) -> bool:
-    """Whether both name the same numerics and build of the engine: nobody is judged by another build than his own."""
-    return a.numerics == b.numerics and canonical(a.engine) == canonical(b.engine)
+def _one_build(a: Claim, b: Claim, made: Ruling) -> bool:
+    """Whether both name the same numerics and build of the engine, and it made the replay of ``a``: nobody is judged by
+    another build than his own."""
+    return made.evidence["same_build"] and a.numerics == b.numerics and canonical(a.engine) == canonical(b.engine)
 
 
 def _one_request(a: _Side, b: _Side) -> None:
