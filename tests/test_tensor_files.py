@@ -100,6 +100,8 @@ REFUSED: dict[str, bytes] = {
     "arrays in an array": described("('<f4', (1 << 30,))", "(3,)"),
     "a huge shape": described("'<f4'", "(1000000000000, 1000000000000)"),
     "a negative shape": described("'<f4'", "(-6,)"),
+    "a shape that could be read in many ways": described("'<f4'", f"({'1' * 400}x)"),
+    "numbers that nothing keeps apart": described("'<f4'", "(2 3)"),
     "a shape of texts": described("'<f4'", "('a',)"),
     "too few bytes": npy(FLOATS)[:-1],
     "too many bytes": npy(FLOATS) + b"\0",

@@ -11,18 +11,30 @@ from collections.abc import Sequence
 import msgspec
 
 from verity.challenge import beside, source_of
+from verity.errors import FormatError
 from verity.exporter import Exporter
 from verity.recorder import Recorder
 from verity.statements.bundle import Bundle
 from verity.statements.receipt import INTENT, RESULT, read_statement, statement_digest
-from verity.statements.verdict import KIND, VERDICT, NamedReceipt, SignedVerdict, read_verdict
+from verity.statements.strict import canonical
+from verity.statements.verdict import (
+    KIND,
+    MAX_MODEL,
+    MAX_SENTENCE,
+    VERDICT,
+    NamedReceipt,
+    SignedVerdict,
+    read_verdict,
+)
 from verity.statements.verdict import Verdict as Signed
 from verity.store.bundles import read_bundle
 from verity.store.clock import now
+from verity.verify.claims import Withheld
 from verity.verify.content import open_fields
 from verity.verify.dispute import Party, Verdict, settle
 from verity.verify.leaves import opened_leaves
 from verity.verify.logged import check_logged
+from verity.verify.replay import ModelName
 from verity.verify.spot import StateSource
 from verity.verify.verifier import Replayer, statements
 
@@ -52,6 +64,11 @@ def check_verdict(signed: SignedVerdict, referee: str) -> Signed:
     return verdict
 
 
+def _short(sentence: str) -> str:
+    """A party's own words stand in it: they must not make a verdict that nobody can sign or read."""
+    return sentence if len(sentence) <= MAX_SENTENCE else sentence[: MAX_SENTENCE - 1] + "…"
+
+
 class Referee:
     """This device, as one whom two parties ask."""
 
@@ -68,7 +85,7 @@ class Referee:
             "model": _model(a),
             "parties": [msgspec.to_builtins(_named(party.bundle)) for party in (a, b)],
             "segment": where,
-            "sentences": [verdict.a.sentence, verdict.b.sentence],
+            "sentences": [_short(verdict.a.sentence), _short(verdict.b.sentence)],
             "time/started": now(),
         }
         index = self._recorder.declare(VERDICT, KIND, fields, shown=True)
@@ -87,6 +104,11 @@ def _named(bundle: Bundle) -> NamedReceipt:
 
 
 def _model(party: Party) -> object:
+    """The field ``model``; an empty one where it says nothing that names a model."""
     intent, result = read_statement(party.bundle.receipt.intent.payload_bytes(), INTENT), party.bundle.receipt.result
     opened = open_fields(party.bundle, intent, read_statement(result.payload_bytes(), RESULT))
-    return opened.fields.value("model") if "model" in opened.fields else {}
+    try:
+        model = opened.fields.read("model", ModelName)
+    except (Withheld, FormatError):
+        return {}
+    return msgspec.to_builtins(model) if len(canonical(model)) <= MAX_MODEL else {}

@@ -27,8 +27,9 @@ _MAX_HEADER = 10_000
 _MAGIC = b"\x93NUMPY"
 _HEADER = re.compile(
     rb"\{'descr': '(?P<kind>[<>|=][a-z][0-9]{1,2})', 'fortran_order': (?P<fortran>True|False), "
-    rb"'shape': \((?P<shape>(?:[0-9]{1,12},? ?){0,32})\), \} *\n"
+    rb"'shape': \((?P<shape>(?:[0-9]{1,12}+(?:, ?|(?=\)))){0,32}+)\), \} *+\n"
 )
+# Possessive, and numbers are kept apart: a stranger's header can be matched in one way only.
 _TAKEN = {"b": "b", "i": "iu", "u": "iu", "f": "biuf"}
 """By the kind of a network's type, what JSON may have for it."""
 _HINT = "save arrays with numpy.save or numpy.savez, or write JSON: an object with a list for every input"

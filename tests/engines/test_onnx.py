@@ -7,6 +7,7 @@ from typing import Any
 
 import networks
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper
 
@@ -36,6 +37,16 @@ def test_what_it_says_of_itself(tmp_path: Path) -> None:
     assert made.description == describe_library()
     assert made.description["name"] == "onnxruntime"
     assert len(made.description["library"]) == 64
+
+
+def test_a_file_is_read_in_the_format_that_was_looked_at(tmp_path: Path) -> None:
+    """ONNX Runtime takes what has ORTM in this place for its own format, in which nothing was looked at."""
+    made = onnx.load_from_string(networks.added())
+    assert made.ir_version < 128
+    made.producer_name = "ORTM"
+    data = bytes(made.SerializeToString())
+    assert data[4:8] == b"ORTM"
+    assert [form.name for form in network(data, tmp_path).inputs] == ["left", "right"]
 
 
 def test_a_step(tmp_path: Path) -> None:

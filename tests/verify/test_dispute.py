@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 import pytest
+from forger import forge
 from in_process import on
 
 import verity
-from liars import WAYS, tell
+from liars import WAYS, Run, tell
+from verity import elements
 from verity.engines.scripted import ScriptedEngine
-from verity.errors import FormatError, LogError, SignatureError, UsageError
+from verity.errors import FetchError, FormatError, LogError, SignatureError, UsageError
 from verity.node import Node
 from verity.referee import check_verdict, party_of
 from verity.statements.bundle import Bundle, Disclosure
+from verity.statements.segments import Evaluated, chain
 from verity.statements.verdict import decode_verdict
 from verity.verify.dispute import Party, settle
 from verity.verify.kinds import AnyClaim
@@ -186,13 +189,111 @@ def test_who_does_not_open_his_leaves_is_wrong(two: Two) -> None:
 
 
 def test_a_receipt_that_does_not_hold_by_itself_loses(two: Two) -> None:
-    honest = two.answer()
+    wrong = forge(two.liar, PROMPT, nonce=b"n" * 32, result=lambda said: said.update({"output/text": "No."}), **ASKED)
+    verdict = settle(party_of(wrong), party_of(two.answer(), two.honest.states), Counting())
+    assert (verdict.a.finding, verdict.b.finding, verdict.replays) == ("false", "holds", 1)
+    assert verdict.a.evidence["check"] == "output"
+
+
+BY_ANYBODY: dict[str, Callable[[Any], Any]] = {
+    "disclosure": lambda plain: plain["disclosure"]["tokens"][3].update(id=plain["disclosure"]["tokens"][3]["id"] + 1),
+    "logged": lambda plain: plain["log"]["result"].update(index=9),
+    "signed": lambda plain: plain["receipt"]["intent"]["signatures"][0].update(sig="AAAA" * 21 + "AA=="),
+}
+
+
+@pytest.mark.parametrize("check", BY_ANYBODY)
+def test_what_anybody_may_have_changed_is_nobodys_lie(two: Two, check: str) -> None:
+    """Who holds an honest bundle must not get a verdict against its device by breaking it."""
+    honest, lie = two.answer(), two.lie("edited token", random.Random(1), two.answer())
+    assert lie is not None
     plain = msgspec.json.decode(honest.encode())
-    plain["disclosure"]["tokens"][3]["id"] += 1
-    edited = party_of(msgspec.json.encode(plain))
-    verdict = settle(edited, party_of(honest, two.honest.states), Counting())
-    assert (verdict.a.finding, verdict.b.finding) == ("false", "holds")
-    assert verdict.a.evidence["check"] == "disclosure"
+    BY_ANYBODY[check](plain)
+    verdict = settle(party_of(msgspec.json.encode(plain)), party_of(lie, two.kept), Counting())
+    assert (verdict.a.finding, verdict.b.finding) == ("undecided", "false")
+    assert verdict.a.evidence["check"] == check
+
+
+def test_an_intent_and_a_result_of_two_receipts_are_nobodys_lie(two: Two) -> None:
+    one, other = (msgspec.json.decode(two.answer(nonce).encode()) for nonce in (b"n" * 32, b"m" * 32))
+    one["receipt"]["result"], one["log"] = other["receipt"]["result"], other["log"]
+    one["log"]["intent"] = msgspec.json.decode(two.answer().encode())["log"]["intent"]
+    verdict = settle(party_of(msgspec.json.encode(one)), party_of(two.answer(), two.honest.states), Counting())
+    assert (verdict.a.finding, verdict.b.finding) == ("undecided", "holds")
+
+
+def test_nobody_is_judged_by_another_build_than_his_own(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    def elsewhere(run: Run) -> bool:
+        run.fields = lambda fields: fields["engine"].update(version="another")
+        return WAYS["edited token"](run)
+
+    honest = two.answer()
+    monkeypatch.setitem(WAYS, "elsewhere", elsewhere)
+    lie = two.lie("elsewhere", random.Random(1), honest)
+    assert lie is not None
+    parties = party_of(honest, two.honest.states), party_of(lie, two.kept)
+    forth, back = settle(*parties, Counting()), settle(*parties[::-1], Counting())
+    assert (forth.a.finding, forth.b.finding) == ("holds", "undecided")
+    assert (back.a.finding, back.b.finding) == ("undecided", "holds")
+
+
+def test_nor_by_a_referee_who_has_another_build_than_both(two: Two) -> None:
+    honest = two.answer()
+    lie = two.lie("edited token", random.Random(1), honest)
+    assert lie is not None
+
+    def elsewhere(claim: AnyClaim) -> Replayed:
+        return msgspec.structs.replace(Counting()(claim), engine={"name": "another"})
+
+    parties = party_of(honest, two.honest.states), party_of(lie, two.kept)
+    forth, back = settle(*parties, elsewhere), settle(*parties[::-1], elsewhere)
+    assert (forth.a.finding, forth.b.finding) == ("holds", "undecided")
+    assert (back.a.finding, back.b.finding) == ("undecided", "holds")
+
+
+@pytest.mark.parametrize("tokens", [12, 90])
+def test_states_that_are_not_chained_harm_their_own_device_alone(
+    two: Two, monkeypatch: pytest.MonkeyPatch, tokens: int
+) -> None:
+    """A liar agrees in the last states and not in one before: the bisection, which trusts in chains, passes it by."""
+    honest = two.answer(max_tokens=tokens)
+    assert isinstance(honest.disclosure, Disclosure)
+    truth = [bytes.fromhex(segment.state) for segment in honest.disclosure.segments]
+    assert len(truth) in (2, 5)
+
+    def unchained(*given: Any) -> list[bytes]:
+        return [*chain(*given)[:-1], truth[-1]]
+
+    def forged(states: Evaluated) -> Evaluated:
+        chunks = [*states.chunks[:-2], bytes(len(states.chunks[-2])), states.chunks[-1]]
+        return msgspec.structs.replace(states, chunks=chunks)
+
+    monkeypatch.setattr(elements, "chain", unchained)
+    lie = forge(two.liar, PROMPT, nonce=b"n" * 32, evaluated=forged, **{**ASKED, "max_tokens": tokens})
+    parties = party_of(lie, two.kept), party_of(honest, two.honest.states)
+    for one, other, findings in ((*parties, ("false", "holds")), (*parties[::-1], ("holds", "false"))):
+        verdict = settle(one, other, Counting())
+        assert (verdict.a.finding, verdict.b.finding) == findings, verdict
+
+
+def test_that_two_agree_makes_neither_right(two: Two) -> None:
+    lie = two.lie("edited token", random.Random(1), two.answer())
+    assert lie is not None
+    with pytest.raises(UsageError, match="the same"):
+        settle(party_of(lie, two.kept), party_of(lie, two.kept), Counting())
+
+
+def test_who_could_not_be_asked_is_not_called_false(two: Two) -> None:
+    honest = two.answer()
+    lie = two.lie("edited token", random.Random(1), honest)
+    assert lie is not None
+
+    def unreachable(index: int) -> LeafOpening:
+        raise FetchError("no way there")
+
+    party = party_of(honest, two.honest.states)
+    verdict = settle(Party(honest, unreachable, party.states), party_of(lie, two.kept), Counting())
+    assert (verdict.a.finding, verdict.b.finding) == ("undecided", "false")
 
 
 def test_other_numerics_are_not_judged(two: Two) -> None:
@@ -248,6 +349,22 @@ def test_a_verdict_is_signed_logged_and_reads_the_same(two: Two, tmp_path: Path)
     turned["verdict"]["payload"] = payload[:100] + ("A" if payload[100] != "A" else "B") + payload[101:]
     with pytest.raises((SignatureError, FormatError)):
         check_verdict(decode_verdict(msgspec.json.encode(turned)), key)
+
+
+def test_a_party_cannot_make_a_verdict_too_long_to_sign(two: Two, tmp_path: Path) -> None:
+    def long_end(said: dict[str, Any]) -> None:
+        said["output/finish"] = "x" * (2 << 20)
+
+    def long_name(fields: dict[str, Any]) -> None:
+        fields["model"] = {**fields["model"], "name": "x" * (2 << 20)}
+
+    lie = forge(two.liar, PROMPT, nonce=b"n" * 32, result=long_end, intent=long_name, **ASKED)
+    with verity.open(tmp_path / "referee", engine=ScriptedEngine(REPLY)) as referee:
+        parties = party_of(lie), party_of(two.answer(), two.honest.states)
+        _, signed = referee.referee.settle(*parties, on(ScriptedEngine(REPLY)))
+        read = check_verdict(decode_verdict(signed.encode()), referee.key.id)
+    assert read.findings == ("false", "holds")
+    assert (len(read.sentences[0]), read.model) == (2000, {})
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"verdict": 1}', b"x" * (2 << 20)])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from forger import forge_inference
 from in_process import on
+from onnx import TensorProto, helper
 from steps_of import OBS, changed, refused, verify
 
 import verity
@@ -48,6 +49,18 @@ def test_honest_steps_replay_in_a_locked_process_with_any_threads(device: Node, 
     lie = forge_inference(device, "policy", obs, steps=changed(2, flip=1599))
     check = verify(lie, device, replayer=apart(device, threads=2)).check("replayed-exact")
     assert (check.status, check.evidence["number"]) == ("failed", 1599)
+
+
+def test_a_lie_in_a_number_that_json_does_not_hold(device: Node, tmp_path: Path) -> None:
+    values = [networks.value(name, ["N"], TensorProto.INT64) for name in ("x", "y")]
+    networks.store(
+        device, networks.model([helper.make_node("Identity", ["x"], ["y"])], [values[0]], [values[1]]), tmp_path, "same"
+    )
+    lie = changed(0, data=np.array([-(2**63), 7], np.int64).tobytes())
+    bundle = forge_inference(device, "same", [{"x": np.array([2**62, 7], np.int64)}], steps=lie)
+    check = verify(bundle, device, replayer=apart(device)).check("replayed-exact")
+    assert check.status == "failed", check
+    assert (check.evidence["claimed"], check.evidence["replayed"]) == (str(-(2**63)), str(2**62))
 
 
 def test_another_verifier_measures_for_itself(device: Node, tmp_path: Path) -> None:

@@ -108,6 +108,13 @@ def test_the_template_that_was_not_used(scripted: Node) -> None:
         assert refused(report) == {"replayed-exact"}
 
 
+def test_an_answer_without_tokens_is_not_certain(scripted: Node) -> None:
+    lie = {"continuation": {"start": 1 << 20, "text": ANSWER}}
+    report = verify(forge_scoring(scripted, TEXT, ANSWER, intent=lambda f: f.update(lie)), scripted, replay=False)
+    assert "after the last token" in report.check("output").sentence
+    assert report.check("output").status == "failed"
+
+
 RESULT_LIES: dict[str, tuple[Any, str]] = {
     "a little more likely": (scores(moved(1e-6)), "replayed-exact"),
     "hardly less likely": (scores(moved(-2 * TOLERANCE)), "replayed-exact"),

@@ -77,6 +77,7 @@ class OnnxNetwork:
         options.execution_mode = module.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = module.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = 4
+        options.add_session_config_entry("session.load_model_format", "ONNX")  # the one that was looked at
         try:
             self._session = module.InferenceSession(data, options, providers=_PROVIDERS)
         except Exception as error:  # the library's errors have no common class

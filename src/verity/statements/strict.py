@@ -22,6 +22,8 @@ MAX_DEPTH = 24
 MAX_CONTAINERS = 1_000_000
 MAX_VALUES = 2_000_000
 MAX_NUMBER_DIGITS = 40
+MAX_INTEGER = 2**53
+"""Integers are below it, on either side (RFC 8785 §3.2.2.3): beyond it, readers disagree."""
 _QUOTED = 300  # a stranger's words in an error, such as the name of a member: not all of them
 
 _T = TypeVar("_T")
@@ -85,8 +87,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(text: str) -> int:
-    value = int(text) if len(text) <= MAX_NUMBER_DIGITS else 2**63
-    if not -(2**53) < value < 2**53:  # RFC 8785 §3.2.2.3: beyond it, readers disagree
+    value = int(text) if len(text) <= MAX_NUMBER_DIGITS else MAX_INTEGER
+    if not -MAX_INTEGER < value < MAX_INTEGER:
         raise ValueError("an integer is too large")
     return value
 

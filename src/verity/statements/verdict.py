@@ -23,6 +23,10 @@ VERDICT = "verity:verdict/v1"
 KIND = "verdict"
 SUFFIX = ".verdict.json"
 MAX_VERDICT_BYTES = 1 << 20
+MAX_SENTENCE = 2000
+"""Characters."""
+MAX_MODEL = 1 << 12
+"""Bytes of canonical JSON."""
 FIELDS = frozenset({"findings", "model", "parties", "segment", "sentences", "time/started"})
 
 

@@ -1,6 +1,7 @@
 """Two parties answered one request differently: who is wrong? Found by replaying one segment. See spec/dispute.md.
 
-    1  each receipt is checked by itself, without a replay; both must be for one request
+    1  each receipt is checked by itself, without a replay; both must be for one request. A bundle that anybody may have
+       changed is nobody's lie: only what a device signed is held against it
     2  leaves are exchanged, two for each step of a bisection: up to which segment do they agree?
     3  both then agree on a state and differ in what follows from it: the first difference is in one segment
     4  the referee replays that segment from the agreed state: whoever commits to what the model gives holds, and what
@@ -18,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from verity.errors import FormatError, UsageError, VerityError
+from verity.errors import FormatError, ProofError, UsageError, VerityError
 from verity.statements.bundle import Bundle
 from verity.statements.receipt import GENERATION, INPUT_PREFIX, KINDS
 from verity.statements.segments import Leaf, evaluated_length
@@ -39,6 +40,8 @@ _ONE_REQUEST = (
     "sampling/frequency_penalty", "sampling/min_p", "sampling/presence_penalty", "sampling/repetition_penalty",
     "sampling/temperature", "sampling/top_k", "sampling/top_p", "seed", "template", "tools",
 )  # fmt: skip
+_ANYBODYS = frozenset({"receipt", "signed", "logged", "consistent", "intent", "intent-first", "disclosure"})
+"""Checks that fail for a bundle that somebody else made of a device's statements, or did not understand."""
 _FAKE = "engine"
 """The check that fails for the scripted engine alone: a referee's replayer refuses it, if it is a real one."""
 
@@ -52,7 +55,7 @@ class Party(NamedTuple):
 
 
 class Ruling(msgspec.Struct, frozen=True):
-    """What was found about one party, in one sentence."""
+    """What was found about one party, in one sentence. Where one segment was replayed, it speaks of that one."""
 
     finding: Finding
     sentence: str
@@ -96,9 +99,9 @@ def settle(a: Party, b: Party, replayer: Replayer) -> Verdict:
     """Who is wrong. Raises UsageError when the two answer different requests, say the same, are no answers or do not
     open everything, FormatError when a bundle cannot be read at all."""
     sides = _side(a), _side(b)
-    faults = [side if isinstance(side, Ruling) else None for side in sides]
-    if any(faults):
-        return Verdict(*(fault or _whole(side, replayer) for fault, side in zip(faults, sides, strict=True)))  # type: ignore[arg-type]
+    if any(isinstance(side, Ruling) for side in sides):
+        replays = sum(isinstance(side, _Side) for side in sides)
+        return Verdict(_whole(sides[0], replayer), _whole(sides[1], replayer), replays=replays)
     return _settle(*sides, replayer)  # type: ignore[arg-type]
 
 
@@ -109,8 +112,7 @@ def _side(party: Party) -> _Side | Ruling:
     report = verify(party.bundle, Policy(), Expected(), None)
     failed = [check for check in report.failed if check.name != _FAKE]
     if failed:
-        sentence = f"The receipt does not hold by itself: {failed[0].sentence}"
-        return Ruling("false", sentence, {"check": failed[0].name})
+        return _fault(failed)
     opened = content.open_fields(party.bundle, intent, result)
     try:
         claim = content.generation_claim(opened)
@@ -123,6 +125,16 @@ def _side(party: Party) -> _Side | Ruling:
     return _Side(party, report.receipt, claim, opened.segments, opened.intent, opened.fields)
 
 
+def _fault(failed: Sequence[Check]) -> Ruling:
+    """What a receipt that does not hold by itself says about its device: nothing, if anybody may have made it so."""
+    for check in failed:
+        if check.name in _ANYBODYS:
+            sentence = f"The bundle does not hold, whoever made it so: {check.sentence}"
+            return Ruling("undecided", sentence, {"check": check.name})
+    sentence = f"The receipt does not hold by itself: {failed[0].sentence}"
+    return Ruling("false", sentence, {"check": failed[0].name})
+
+
 def _settle(a: _Side, b: _Side, replayer: Replayer) -> Verdict:
     _one_request(a, b)
     if a.claim == b.claim and _leaves(a) == _leaves(b):
@@ -131,18 +143,27 @@ def _settle(a: _Side, b: _Side, replayer: Replayer) -> Verdict:
         return Verdict(_whole(a, replayer), _whole(b, replayer), replays=2)
     exchange = _Exchange(a, b)
     try:
-        index, one_is_wrong = _first_difference(exchange)
+        parted = _first_difference(exchange)
     except _Silent as silent:
         one, other = (silent.ruling if side is silent.side else _whole(side, replayer) for side in (a, b))
         return Verdict(one, other, leaves=exchange.count, replays=1)
+    if parted is None:  # no segment is in dispute: that they agree makes neither right
+        return Verdict(_whole(a, replayer), _whole(b, replayer), leaves=exchange.count, replays=2)
+    index, one_is_wrong = parted
     found = Verdict(_OPEN, _OPEN, segment=index, segments=exchange.common, leaves=exchange.count, replays=2)
     chunks = _agreed_rows(a, b, index)
     if chunks is None:
         return msgspec.structs.replace(found, a=_whole(a, replayer), b=_whole(b, replayer))
     first = _replayed(a, index, chunks, replayer)
-    if first.finding == "holds" and one_is_wrong and a.claim.numerics == b.claim.numerics:
+    if first.finding == "holds" and one_is_wrong and _one_build(a.claim, b.claim, first):
         return msgspec.structs.replace(found, a=first, b=_OTHERWISE, replays=1)
     return msgspec.structs.replace(found, a=first, b=_replayed(b, index, chunks, replayer))
+
+
+def _one_build(a: Claim, b: Claim, made: Ruling) -> bool:
+    """Whether both name the same numerics and build of the engine, and it made the replay of ``a``: nobody is judged by
+    another build than his own."""
+    return made.evidence["same_build"] and a.numerics == b.numerics and canonical(a.engine) == canonical(b.engine)
 
 
 def _one_request(a: _Side, b: _Side) -> None:
@@ -167,11 +188,14 @@ def _comparable(a: _Side, b: _Side) -> bool:
 
 
 class _Silent(Exception):
-    """A party that does not open a leaf, or another than it committed to."""
+    """A party that does not open a leaf, or another than it committed to; or that nobody could ask."""
 
-    def __init__(self, side: _Side, why: str) -> None:
+    def __init__(self, side: _Side, index: int, error: VerityError) -> None:
         self.side = side
-        self.ruling = Ruling("false", f"It does not open what it committed to: {why}.")
+        if isinstance(error, FormatError | ProofError):
+            self.ruling = Ruling("false", f"It does not open what it committed to: segment {index}: {error}.")
+        else:
+            self.ruling = Ruling("undecided", f"It could not be asked for segment {index}: {error}.")
 
 
 class _Exchange:
@@ -204,13 +228,14 @@ class _Exchange:
                     opening, index, side.segments.root, bytes.fromhex(side.receipt), side.intent
                 )
             except VerityError as error:
-                raise _Silent(side, f"segment {index}: {error}") from error
+                raise _Silent(side, index, error) from error
             self.count += 1
         return self._known[which, index]
 
 
-def _first_difference(exchange: _Exchange) -> tuple[int, bool]:
-    """Where they part, and whether one must be wrong there: not if only their ends differ, and one was cut off."""
+def _first_difference(exchange: _Exchange) -> tuple[int, bool] | None:
+    """Where they part, and whether one must be wrong there: not if only their ends differ, and one was cut off. None if
+    all that both committed to agrees."""
     low, high = 0, exchange.common
     while low < high:  # all below low agree; something at or above high differs, or is not there
         middle = (low + high) // 2
@@ -218,15 +243,17 @@ def _first_difference(exchange: _Exchange) -> tuple[int, bool]:
     if low < exchange.common:
         a, b = exchange.pair(low)
         return low, a.end == b.end
-    for index in range(exchange.common):  # what a grammar allowed is no part of the chain
+    for index in range(exchange.common):  # a liar's leaves need not be chained, and grammars are not
         a, b = exchange.pair(index)
-        if a.grammar != b.grammar:
-            return index, True
-    return exchange.common - 1, False
+        if not exchange.agree(index) or a.grammar != b.grammar:
+            return index, a.end == b.end
+    return (exchange.common - 1, False) if exchange.counts[0] != exchange.counts[1] else None
 
 
 def _agreed_rows(a: _Side, b: _Side, index: int) -> list[bytes] | None:
     """The rows before the segment, packed, from whoever opens those that both committed to."""
+    if not index:
+        return []
     for side in (a, b):
         try:
             chunks = side.party.states(side.receipt, [index])[:index]

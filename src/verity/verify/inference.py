@@ -18,6 +18,7 @@ from verity.errors import FormatError, UsageError
 from verity.statements.adapters import AdapterUse
 from verity.statements.receipt import input_field
 from verity.statements.steps import Form, Step, Tensor, check_forms, same_forms
+from verity.statements.strict import MAX_INTEGER
 from verity.verify.claims import Fields
 from verity.verify.replay import CannotReplay, ModelName, Outcome, differs
 from verity.verify.report import Check
@@ -132,11 +133,17 @@ def _output_differs(step: int, claimed: Tensor, made: Array) -> Outcome:
         margin = float(
             np.max(np.abs(said.ravel()[unequal].astype(np.float64) - made.ravel()[unequal].astype(np.float64)))
         )
-    values = {"claimed": said.ravel()[at].item(), "replayed": made.ravel()[at].item(), "margin": margin}
+    values = {"claimed": _number(said.ravel()[at]), "replayed": _number(made.ravel()[at]), "margin": margin}
     sentence = (
         f"the output {name!r} of step {step} is off the network's by up to {margin:.4g} (number {at} is the first)"
     )
     return differs(sentence, step=step, output=name, number=at, **values)
+
+
+def _number(element: Any) -> Any:
+    """As evidence. An integer that JSON does not hold (strict.py) is written out, or the finding could not be told."""
+    number = element.item()
+    return number if type(number) is not int or abs(number) < MAX_INTEGER else str(number)
 
 
 def _bits(array: Array) -> Array:

@@ -34,7 +34,8 @@ class LeafOpening(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class LeafSource(Protocol):
     def __call__(self, index: int, /) -> LeafOpening:
-        """The opening of leaf ``index``. Raises VerityError when it is not given."""
+        """The opening of leaf ``index``, from the party itself: a FormatError or ProofError is held against it. Raises
+        any other VerityError when it could not be asked."""
 
 
 def check_leaf(opening: LeafOpening, index: int, root: SegmentRoot, receipt_id: bytes, intent: bytes) -> Leaf:

@@ -64,6 +64,7 @@ def output(fields: Fields) -> Check:
     said |= {"logprobs": len(scores.logprobs), "candidates": len(scores.candidates)}
     sentence = f"There are log-probabilities of {len(scores.logprobs)} tokens"
     if "continuation" in fields and (given := _continuation(fields)) is not None:
+        _check_start(given, scores)
         said["answer"] = math.fsum(scores.logprobs[given.start - 1 :])
         sentence += f"; those of the given answer, from token {given.start} on, sum to {said['answer']:.6g}"
     return Check("output", "passed", f"{sentence}; and {len(scores.candidates)} candidates for the next.", said)
@@ -75,8 +76,10 @@ def claim(fields: Fields) -> ScoringClaim:
     tokens, top, scores = fields.read("prompt_tokens", list[int]), fields.read("top", int), _scores(fields)
     if not 0 <= top <= MAX_TOP:
         raise FormatError(f"0 to {MAX_TOP} candidates can be asked for")
+    continuation = _continuation(fields)
     if scores is not None:
         _check_counts(scores, tokens, top)
+        _check_start(continuation, scores)
     return ScoringClaim(
         model=model,
         adapters=fields.adapters(),
@@ -86,7 +89,7 @@ def claim(fields: Fields) -> ScoringClaim:
         template=fields.template(),
         numerics=fields.read("numerics", Numerics),
         messages=fields.messages(),
-        continuation=_continuation(fields),
+        continuation=continuation,
         prompt_tokens=tokens,
         top=top,
         scores=scores,
@@ -126,6 +129,12 @@ def _check_counts(scores: Scores, tokens: list[int], top: int) -> None:
         raise FormatError(f"there are {len(scores.logprobs)} log-probabilities for {len(tokens)} tokens")
     if len(scores.candidates) > top:
         raise FormatError(f"there are {len(scores.candidates)} candidates, and {top} were asked for")
+
+
+def _check_start(given: Continuation | None, scores: Scores) -> None:
+    """An answer without tokens would sum to 0: certainty."""
+    if given is not None and given.start > len(scores.logprobs):
+        raise FormatError("the given answer is said to begin after the last token")
 
 
 def replay(engine: Engine, claim: ScoringClaim, progress: Callable[[int, int], None] | None = None) -> Outcome:
