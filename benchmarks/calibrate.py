@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 import builds
-from fit import EDGES, count, fitted
+from fit import EDGES, chunks, count, fitted
 from honest_margins import Cache, pairs, wanted
 from margin_cases import TRAINING, cases
 from margin_worker import Margins, Wanted
@@ -34,6 +34,7 @@ THRESHOLD = 2e-5
 FALSE_ALARM_RATE = 1e-3
 OF_EACH_LIE = 20
 HOTTER = 1.25
+_EDITED = 500
 COVERED = Covered(greedy=True, temperature=(0.5, 1.0), repetition_penalty=(1.0, 1.1))
 _WEIGHTS, _TEMPERATURE = "other 4-bit weights", "a higher temperature"
 _LIAR, _CHECKER = "portable", "native"
@@ -74,6 +75,7 @@ def calibrate(model: Path, share: float, bars: ProgressBars) -> tuple[Calibratio
     }
     said["missed_share"] = {pair: _missed([m.margins for m in measures]) for pair, measures in by_pair.items()}
     said["caught"] = {name: caught(outs, calibration) for name, outs in lies(cache, "test", share).items()}
+    said["edits_caught"] = {str(number): _edits_caught(honest, edits, number, calibration) for number in (1, 2, 4)}
     return calibration, said
 
 
@@ -96,6 +98,17 @@ def lies(cache: Cache, split: str, share: float = 1.0) -> dict[str, Outputs]:
 def _hotter(asked: Wanted) -> Wanted:
     warm = {**asked.sampling, "temperature": round(HOTTER * asked.sampling["temperature"], 4)}
     return msgspec.structs.replace(asked, sampling=warm, claimed=asked.sampling)
+
+
+def _edits_caught(honest: Outputs, edits: list[float], number: int, calibration: Calibration) -> list[int]:
+    """How many of 500 windows of 32 tokens are refused, in which so many are ones that the model might have written."""
+    random = np.random.default_rng(number)
+    pieces = chunks(honest, calibration.window)
+    others = np.array([margin for margin in edits if margin > 0.0])
+    edited = np.array([pieces[at] for at in random.choice(len(pieces), _EDITED, replace=len(pieces) < _EDITED)])
+    for window in edited:
+        window[random.choice(len(window), number, replace=False)] = random.choice(others, number)
+    return _refused(edited.tolist(), calibration)
 
 
 def caught(outputs: Outputs, calibration: Calibration) -> dict[str, Any]:

@@ -92,9 +92,9 @@ def windows(tokens: int, longest: int) -> list[slice]:
 
 
 def _p_value(scores: Floats, calibration: Calibration) -> float:
-    """A single window has one test. Otherwise there are two, so twice the smaller p-value (Bonferroni), which for the
-    windows is their number times the smallest.
-    For the whole, an average of likelihood ratios exceeds x with a chance of at most 1 / x (Markov)."""
+    """A single window has one test. Otherwise there are two, so twice the smaller p-value (Bonferroni): the number of
+    windows times their smallest, and for the whole, where an average of likelihood ratios exceeds x with a chance of at
+    most 1 / x (Markov)."""
     pieces = windows(scores.shape[1], calibration.window)
     worst = min(_chance(log_ratio(scores[:, piece]), piece.stop - piece.start, calibration) for piece in pieces)
     if len(pieces) == 1:
@@ -130,7 +130,7 @@ def _survival(score: float, null: Null) -> float:
 
 
 def _smallest_shift(scores: Floats, calibration: Calibration) -> float | None:
-    """The lower edge of the first bin from which on every edit is flagged, at its best hidden place."""
+    """The lower edge of the first bin from which on every edit is flagged, where it shows least."""
     missed = np.array([alternative.missed for alternative in calibration.alternatives])
     whole = scores.sum(axis=1)
     found: float | None = None
