@@ -12,12 +12,13 @@ from typing import Any
 
 import msgspec
 
+from verity.endings import ending
 from verity.engines.engine import Engine, Logits
 from verity.engines.output import Output
 from verity.node import Node
-from verity.recorder import ending
 from verity.request import Request, check_asked, intent_fields, make_request
 from verity.sampling.noise import derive_seed
+from verity.sampling.parameters import SamplingParameters
 from verity.sampling.sampler import Sampler
 from verity.statements.bundle import Bundle, Disclosure
 from verity.statements.segments import NO_GRAMMAR, SEGMENT_TOKENS, Evaluated, cut, evaluated_length
@@ -197,29 +198,22 @@ def _stopped(run: Run) -> bool:
 
 def _other_seed(run: Run) -> bool:
     """From some token on the noise is another seed's."""
-    at = run.chance.randrange(run.request.max_tokens - 1)
-    other = derive_seed(run.chance.randbytes(32))
-
-    def draw(position: int, logits: Logits, sampler: Sampler) -> int:
-        if position < at:
-            return sampler.draw(logits)
-        substitute = Sampler(run.request.asked.parameters, other, run.request.prompt_tokens)
-        substitute.position = position
-        return substitute.draw(logits)
-
-    run.draw = draw
-    return True
+    return _drawn_otherwise(run, run.request.asked.parameters, derive_seed(run.chance.randbytes(32)))
 
 
 def _other_temperature(run: Run) -> bool:
     """From some token on another temperature is used."""
-    at = run.chance.randrange(run.request.max_tokens - 1)
     hot = msgspec.structs.replace(run.request.asked.parameters, temperature=3.0, top_k=0, top_p=1.0)
+    return _drawn_otherwise(run, hot, run.request.seed)
+
+
+def _drawn_otherwise(run: Run, parameters: SamplingParameters, seed: bytes) -> bool:
+    at = run.chance.randrange(run.request.max_tokens - 1)
 
     def draw(position: int, logits: Logits, sampler: Sampler) -> int:
         if position < at:
             return sampler.draw(logits)
-        substitute = Sampler(hot, run.request.seed, run.request.prompt_tokens)
+        substitute = Sampler(parameters, seed, run.request.prompt_tokens)
         substitute.position = position
         return substitute.draw(logits)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from verity.endings import ending
 from verity.engines.engine import Engine, Logits
 from verity.engines.output import Output
 from verity.engines.tool_calls import parse_calls
-from verity.recorder import ending
 from verity.request import Request
 from verity.sampling.sampler import Sampler
 from verity.statements.receipt import ToolCall

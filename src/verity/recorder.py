@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from verity.elements import segmented, token_tree
-from verity.endings import embedding_ending, inference_ending, scoring_ending
+from verity.endings import inference_ending, lost
 from verity.errors import StoreError, UsageError
 from verity.identity.device_key import DeviceKey
 from verity.log.device_log import DeviceLog, Draft
@@ -32,17 +32,14 @@ from verity.statements.commitments import (
 )
 from verity.statements.dsse import Envelope, seal
 from verity.statements.receipt import (
-    EMBEDDING,
     GENERATION,
     INFERENCE,
     INTENT,
     MAX_STATEMENT_BYTES,
     RESULT,
-    SCORING,
     Place,
     Predicate,
     Statement,
-    ToolCall,
     make_statement,
     statement_digest,
 )
@@ -51,7 +48,6 @@ from verity.statements.segments import Evaluated, pack
 from verity.statements.strict import load
 from verity.steps import recovered
 from verity.store.answering import Answering, Hold
-from verity.store.clock import now
 from verity.store.database import Database
 from verity.store.receipts import DONE, OPEN, PROMISED, Kept, Private, Receipts, Segment, Token
 from verity.store.states import States
@@ -191,7 +187,7 @@ class Recorder:
         """The result's fields where a process died."""
         if begun.kind == INFERENCE:
             return inference_ending("aborted", recovered(self.steps, begun.id, begun.secret))
-        return _LOST[begun.kind]()
+        return lost(begun.kind)
 
     def forget(self, receipt_ids: list[str]) -> int:
         """Destroy secrets and values of these receipts for ever; returns how many had any.
@@ -276,25 +272,6 @@ class Recorder:
 
         self._log.append(build, keep)
         return signed[0]
-
-
-def ending(finish: str, text: str = "", calls: Iterable[ToolCall] = ()) -> dict[str, Any]:
-    """The result's fields, but for the tokens (spec/receipt.md). None and [] say that a feature is not in use."""
-    return {
-        "output/finish": finish,
-        "output/segments": None,
-        "output/text": text,
-        "output/tool_calls": msgspec.to_builtins(list(calls)),
-        "time/finished": now(),
-    }
-
-
-_LOST = {
-    GENERATION: lambda: ending("aborted"),
-    EMBEDDING: lambda: embedding_ending("aborted", []),
-    SCORING: lambda: scoring_ending("aborted"),
-}
-"""What is said, by kind, of a receipt whose process died."""
 
 
 def read_entry(stored: Stored) -> tuple[Envelope, Statement]:

@@ -15,7 +15,7 @@ from verity.errors import FormatError
 from verity.exporter import Exporter
 from verity.recorder import Recorder
 from verity.statements.bundle import Bundle
-from verity.statements.receipt import INTENT, RESULT, read_statement, statement_digest
+from verity.statements.receipt import statement_digest
 from verity.statements.strict import canonical
 from verity.statements.verdict import (
     KIND,
@@ -94,21 +94,18 @@ class Referee:
 
 
 def _named(bundle: Bundle) -> NamedReceipt:
-    intent = bundle.receipt.intent.payload_bytes()
     return NamedReceipt(
         device=bundle.receipt.intent.device(),
-        intent=statement_digest(intent),
-        receipt=read_statement(intent, INTENT).predicate.id,
+        intent=statement_digest(bundle.receipt.intent.payload_bytes()),
+        receipt=statements(bundle)[0].predicate.id,
         result=statement_digest(bundle.receipt.result.payload_bytes()),
     )
 
 
 def _model(party: Party) -> object:
     """The field ``model``; an empty one where it says nothing that names a model."""
-    intent, result = read_statement(party.bundle.receipt.intent.payload_bytes(), INTENT), party.bundle.receipt.result
-    opened = open_fields(party.bundle, intent, read_statement(result.payload_bytes(), RESULT))
     try:
-        model = opened.fields.read("model", ModelName)
+        model = open_fields(party.bundle, *statements(party.bundle)).fields.read("model", ModelName)
     except (Withheld, FormatError):
         return {}
     return msgspec.to_builtins(model) if len(canonical(model)) <= MAX_MODEL else {}

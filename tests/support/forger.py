@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from verity import embedder, inference, scorer
-from verity.endings import embedding_ending, inference_ending, scoring_ending
+from verity.endings import embedding_ending, ending, inference_ending, scoring_ending
 from verity.engines.network import Array, to_tensor
 from verity.engines.output import Output
 from verity.engines.pooling import embed, encode_vector
@@ -16,7 +16,7 @@ from verity.engines.scores import score
 from verity.exporter import Selection
 from verity.loader import Wanted
 from verity.node import Node
-from verity.recorder import Begun, ending
+from verity.recorder import Begun
 from verity.request import Request, asked_by, check_asked, intent_fields, make_request
 from verity.sampling.sampler import Sampler
 from verity.statements.bundle import Bundle, Disclosure

@@ -26,7 +26,8 @@ from verity.statements.segments import Leaf, evaluated_length
 from verity.statements.strict import canonical
 from verity.verify import content
 from verity.verify.claims import Fields, Withheld
-from verity.verify.leaves import LeafOpening, LeafSource, check_leaf
+from verity.verify.exchange import Exchange, Leaves, Silent
+from verity.verify.leaves import LeafSource
 from verity.verify.policy import Expected, Policy
 from verity.verify.replay import CannotReplay, Claim
 from verity.verify.report import Check
@@ -141,12 +142,12 @@ def _settle(a: _Side, b: _Side, replayer: Replayer) -> Verdict:
         raise UsageError("the two answers are the same: there is nothing to settle", "verify them: `verity verify A B`")
     if not _comparable(a, b):
         return Verdict(_whole(a, replayer), _whole(b, replayer), replays=2)
-    exchange = _Exchange(a, b)
+    exchange = Exchange(_of_leaves(a), _of_leaves(b))
     try:
-        parted = _first_difference(exchange)
-    except _Silent as silent:
-        one, other = (silent.ruling if side is silent.side else _whole(side, replayer) for side in (a, b))
-        return Verdict(one, other, leaves=exchange.count, replays=1)
+        parted = exchange.first_difference()
+    except Silent as silent:
+        rulings = [_whole(side, replayer) if n != silent.which else _silent(silent) for n, side in enumerate((a, b))]
+        return Verdict(rulings[0], rulings[1], leaves=exchange.count, replays=1)
     if parted is None:  # no segment is in dispute: that they agree makes neither right
         return Verdict(_whole(a, replayer), _whole(b, replayer), leaves=exchange.count, replays=2)
     index, one_is_wrong = parted
@@ -187,67 +188,16 @@ def _comparable(a: _Side, b: _Side) -> bool:
     return one.size == other.size and canonical(one.encoding) == canonical(other.encoding)
 
 
-class _Silent(Exception):
-    """A party that does not open a leaf, or another than it committed to; or that nobody could ask."""
-
-    def __init__(self, side: _Side, index: int, error: VerityError) -> None:
-        self.side = side
-        if isinstance(error, FormatError | ProofError):
-            self.ruling = Ruling("false", f"It does not open what it committed to: segment {index}: {error}.")
-        else:
-            self.ruling = Ruling("undecided", f"It could not be asked for segment {index}: {error}.")
+def _of_leaves(side: _Side) -> Leaves:
+    assert side.segments is not None
+    return Leaves(side.party.leaf, side.segments.root, bytes.fromhex(side.receipt), side.intent)
 
 
-class _Exchange:
-    """The leaves of both, opened one by one and held against the roots."""
-
-    def __init__(self, a: _Side, b: _Side) -> None:
-        assert a.segments is not None
-        assert b.segments is not None
-        self.sides = (a, b)
-        self.counts = (a.segments.root.count, b.segments.root.count)
-        self.common = min(self.counts)
-        self.count = 0
-        self._known: dict[tuple[int, int], Leaf] = {}
-
-    def pair(self, index: int) -> tuple[Leaf, Leaf]:
-        """Both parties' leaf of this number. Raises _Silent."""
-        return self._leaf(0, index), self._leaf(1, index)
-
-    def agree(self, index: int) -> bool:
-        a, b = self.pair(index)
-        return a[1:3] == b[1:3] and a.end_state == b.end_state and a.tokens == b.tokens and a.sampler == b.sampler
-
-    def _leaf(self, which: int, index: int) -> Leaf:
-        if (which, index) not in self._known:
-            side = self.sides[which]
-            assert side.segments is not None
-            try:
-                opening: LeafOpening = side.party.leaf(index)
-                self._known[which, index] = check_leaf(
-                    opening, index, side.segments.root, bytes.fromhex(side.receipt), side.intent
-                )
-            except VerityError as error:
-                raise _Silent(side, index, error) from error
-            self.count += 1
-        return self._known[which, index]
-
-
-def _first_difference(exchange: _Exchange) -> tuple[int, bool] | None:
-    """Where they part, and whether one must be wrong there: not if only their ends differ, and one was cut off. None if
-    all that both committed to agrees."""
-    low, high = 0, exchange.common
-    while low < high:  # all below low agree; something at or above high differs, or is not there
-        middle = (low + high) // 2
-        low, high = (middle + 1, high) if exchange.agree(middle) else (low, middle)
-    if low < exchange.common:
-        a, b = exchange.pair(low)
-        return low, a.end == b.end
-    for index in range(exchange.common):  # a liar's leaves need not be chained, and grammars are not
-        a, b = exchange.pair(index)
-        if not exchange.agree(index) or a.grammar != b.grammar:
-            return index, a.end == b.end
-    return (exchange.common - 1, False) if exchange.counts[0] != exchange.counts[1] else None
+def _silent(silent: Silent) -> Ruling:
+    """A leaf that does not hold is a lie; one that could not be asked for is nobody's."""
+    if isinstance(silent.error, FormatError | ProofError):
+        return Ruling("false", f"It does not open what it committed to: segment {silent.index}: {silent.error}.")
+    return Ruling("undecided", f"It could not be asked for segment {silent.index}: {silent.error}.")
 
 
 def _agreed_rows(a: _Side, b: _Side, index: int) -> list[bytes] | None:
