@@ -137,7 +137,8 @@ def _tokens(engine: Engine, text: str, index: int) -> list[int]:
 def intent_fields(request: EmbeddingRequest, loaded: Loaded) -> dict[str, Any]:
     """Every field of the intent (spec/embedding.md). None and [] say that a later version's feature is not in use."""
     return {
-        **setting(loaded),
+        "tokenizer": loaded.engine.tokenizer,
+        **setting(loaded, loaded.engine, loaded.adapters),
         "normalisation": request.normalisation,
         "pooling": request.pooling,
         "prompt_tokens": request.prompt_tokens,

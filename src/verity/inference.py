@@ -8,28 +8,24 @@ Formats: spec/inference.md.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
 import msgspec
 
 from verity.endings import inference_ending
+from verity.engines import ONNX
 from verity.engines.network import Array
-from verity.engines.numerics import Numerics
 from verity.errors import UsageError
 from verity.exporter import Exporter, Selection
 from verity.loader import LoadedNetwork
-from verity.recorded import check_shown
+from verity.recorded import Recorded, check_shown, grade, setting
 from verity.recorder import Recorder
 from verity.statements.bundle import Bundle
 from verity.statements.receipt import INFERENCE, input_field
 from verity.statements.steps import MAX_STEP_BYTES, MAX_STEPS, encode_note, join_step, tensor_head
 from verity.steps import StepTree
-from verity.store import bundles
-from verity.store.clock import now
 
 FLUSH_EVERY = 1000
 """Steps. Hashing and writing that many small ones takes some 10 ms and one sync of the disk."""
@@ -44,22 +40,10 @@ class _Made(NamedTuple):
     note: bytes
 
 
-class Inferred(msgspec.Struct, frozen=True):
-    """The outputs of one step with their receipt. ``bundle`` is all that somebody needs to check it."""
+class Inferred(Recorded, frozen=True, kw_only=True):
+    """The outputs of one step with their receipt."""
 
     outputs: dict[str, Array]
-    receipt: str
-    bundle: Bundle
-    numerics: Numerics
-
-    @property
-    def grade(self) -> str:
-        """What the receipt can be checked for, in a few words."""
-        return grade(self.numerics)
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the bundle, disclosure included (0600)."""
-        return bundles.save(self.bundle, path)
 
 
 class Session:
@@ -110,7 +94,7 @@ class Session:
     @property
     def grade(self) -> str:
         """What the receipt can be checked for, in a few words."""
-        return grade(self.numerics)
+        return grade(ONNX, self.numerics)
 
     def run(self, inputs: Mapping[str, Array], note: Any = None) -> dict[str, Array]:
         """One step: the network's outputs, by name. ``note`` is any JSON value to put on record with it (a time, say).
@@ -183,29 +167,17 @@ def infer(session: Session, inputs: Mapping[str, Array]) -> Inferred:
     """One step, and the end of its session."""
     with session:
         outputs = session.run(inputs)
-    return Inferred(outputs, session.receipt, session.bundle(), session.numerics)
-
-
-def grade(numerics: Numerics) -> str:
-    """What a receipt under these numerics can be checked for, in a few words."""
-    return "signed, logged, replayable bit for bit" if numerics.exact else "signed, logged"
+    return Inferred(
+        outputs=outputs, receipt=session.receipt, bundle=session.bundle(), numerics=session.numerics, engine=ONNX
+    )
 
 
 def intent_fields(loaded: LoadedNetwork) -> dict[str, Any]:
     """Every field of the intent (spec/inference.md). None and [] say that a later version's feature is not in use."""
     network = loaded.network
     return {
-        "adapters": [],
-        "batch": None,
-        "context": dict(network.context),
-        "engine": dict(network.description),
-        "model": dict(loaded.model),
-        "numerics": msgspec.to_builtins(loaded.numerics),
         "outputs": msgspec.to_builtins(list(network.outputs)),
-        "previous_turn": None,
-        "request": None,
-        "retention": None,
-        "time/started": now(),
+        **setting(loaded, network),
         **{input_field(i): msgspec.to_builtins(form) for i, form in enumerate(network.inputs)},
     }
 

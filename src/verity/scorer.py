@@ -130,7 +130,8 @@ def intent_fields(request: ScoringRequest, loaded: Loaded) -> dict[str, Any]:
     """Every field of the intent (spec/scoring.md)."""
     template = {"sha256": loaded.engine.template_digest, "add_generation_prompt": True, "clock": request.clock}
     return {
-        **setting(loaded),
+        "tokenizer": loaded.engine.tokenizer,
+        **setting(loaded, loaded.engine, loaded.adapters),
         "continuation": msgspec.to_builtins(request.continuation),
         "prompt_tokens": request.prompt_tokens,
         "template": None if request.asked.raw else template,

@@ -27,7 +27,6 @@ MAX_SENTENCE = 2000
 """Characters."""
 MAX_MODEL = 1 << 12
 """Bytes of canonical JSON."""
-FIELDS = frozenset({"findings", "model", "parties", "segment", "sentences", "time/started"})
 
 
 class NamedReceipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
