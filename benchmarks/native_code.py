@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import subprocess
-import sysconfig
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +17,8 @@ import llama_cpp
 from clocked import spent
 
 _SOURCES = Path(__file__).parent / "native"
-_HEADERS = Path(sysconfig.get_path("purelib")) / "include"
-_LIBRARIES = Path(llama_cpp.__file__).parent / "lib"
+_INSTALLED = Path(llama_cpp.__file__).parent
+_HEADERS, _LIBRARIES = _INSTALLED.parent / "include", _INSTALLED / "lib"
 _TURNS = 20_000_000
 _MOST = 256
 
