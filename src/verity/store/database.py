@@ -90,8 +90,15 @@ CREATE TABLE adapters (
 ) STRICT;
 """
 
+_PUBLISHED = """
+CREATE TABLE published (
+  epoch INTEGER NOT NULL, size INTEGER NOT NULL, checkpoint TEXT NOT NULL, published_at TEXT NOT NULL, hardware BLOB,
+  PRIMARY KEY (epoch, size)
+) STRICT;
+"""
+
 DATABASE_FILE = "verity.db"
-MIGRATIONS = (_SCHEMA, _EPOCHS, _ADAPTERS)
+MIGRATIONS = (_SCHEMA, _EPOCHS, _ADAPTERS, _PUBLISHED)
 """Entry N takes a database from version N to N+1; ``PRAGMA user_version`` holds the version."""
 
 
