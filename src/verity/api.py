@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # imported in the functions instead: `import verity` stays ch
     from verity.store.reading import Progress
     from verity.verify.calibration import Calibration
     from verity.verify.dispute import Verdict
+    from verity.verify.key_events import KnownEvent
     from verity.verify.kinds import AnyClaim
     from verity.verify.policy import Policy
     from verity.verify.replay import Replayed
@@ -58,6 +59,7 @@ def verify(
     replay: bool | None = None,
     replayer: Replayer | None = None,
     calibration: Calibration | str | os.PathLike[str] | None = None,
+    key_events: Sequence[str | os.PathLike[str]] = (),
     home: str | os.PathLike[str] | None = None,
     threads: int | None = None,
     limit_s: float = 900.0,
@@ -84,6 +86,9 @@ def verify(
     calibration what honest margins look like (a Calibration or its file), for the statistical check of other models
                 than the default one
 
+    key_events  files of what is known about keys: recovery keys, successors, revocations. Those that the policy lists
+                and those that the device of ``home`` knows count too
+
     The device of ``home`` trusts itself. Without a replay nothing is written, and no home is needed.
     Raises FormatError or SignatureError when there is nothing to check, UsageError, StoreError.
     """
@@ -103,8 +108,9 @@ def verify(
     _agree(issued, nonce)
     challenge = _challenge(spot, states, source, bundle, also=bool(replay))
     replay = replay if replay is not None else spot is None
+    events = _known_events(home, key_events, policy)
     expected = Expected(
-        device=key or _itself(home, rules, bundle),
+        device=key or _itself(home, rules, bundle, events),
         model=_digest_of(model, home) or (issued.request.model if issued else None),
         adapters=_adapter_digests(adapters, home),
         prompt=prompt,
@@ -116,6 +122,7 @@ def verify(
         previous=read_bundle(previous) if previous is not None else None,
         spot=challenge,
         calibrations=_calibrations(calibration),
+        key_events=events,
     )
     if not (replay or spot) or (replayer is not None and not isinstance(replayer, Shared)):
         return verify_bundle(bundle, rules, expected, replayer if replay or spot else None)
@@ -243,10 +250,40 @@ def _store(home: str | os.PathLike[str] | None) -> Iterator[tuple[Blobs, Numeric
         yield Blobs(folder, database), NumericsStore(database)
 
 
-def _itself(home: str | os.PathLike[str] | None, rules: Policy, bundle: Bundle) -> str | None:
-    """This device's own name, when nobody else is named and it signed this; verifying never makes a key."""
+def _itself(
+    home: str | os.PathLike[str] | None, rules: Policy, bundle: Bundle, events: Sequence[KnownEvent]
+) -> str | None:
+    """The device that signed this, when nobody else is named and it is the one at ``home``, or was before its key was
+    exchanged; verifying never makes a key."""
+    from verity.verify.standing import heirs
+
     own = _own_key(home) if not rules.trust.devices else None
-    return own if own == bundle.receipt.intent.device() else None
+    device = bundle.receipt.intent.device()
+    if own is None:
+        return None
+    return device if own in heirs(device, [event.dated(rules.witnesses) for event in events]).keys else None
+
+
+def _known_events(
+    home: str | os.PathLike[str] | None,
+    files: Sequence[str | os.PathLike[str]] = (),
+    policy: Policy | str | os.PathLike[str] | None = None,
+) -> list[KnownEvent]:
+    """What is known about keys: in these files, in those that a policy lists (from its folder), and at ``home``.
+
+    Raises FormatError, LogError, SignatureError for an event that does not hold, StoreError."""
+    from verity.store.bundles import read_key_events
+    from verity.store.home import find
+    from verity.store.key_events import events_in
+    from verity.verify.key_events import check_event, known
+    from verity.verify.policy import Policy, read_policy
+
+    folder, rules = Path(), policy if isinstance(policy, Policy) else Policy()
+    if policy is not None and not isinstance(policy, Policy):
+        folder, rules = Path(policy).parent, read_policy(Path(policy))
+    paths = [*map(Path, files), *(folder / name for name in rules.trust.key_events)]
+    found = [known(kept) for kept in events_in(find(home))]
+    return found + [check_event(signed) for path in paths for signed in read_key_events(path)]
 
 
 def _adapter_digests(adapters: Sequence[str], home: str | os.PathLike[str] | None) -> list[str]:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import sqlite3
 import time
 import zipfile
@@ -37,6 +36,7 @@ from verity.store.archives import opened_archive
 from verity.store.clock import now
 from verity.store.database import DATABASE_FILE, MIGRATIONS, Database
 from verity.store.home import guarded, sync_folder, write_atomically
+from verity.store.passphrases import HEADER_BYTES, check_work, decrypt, encrypt, is_encrypted
 from verity.store.reading import CHUNK
 from verity.store.staging import staging
 
@@ -46,11 +46,7 @@ LARGEST_ENCRYPTED = 2 << 30
 """Bytes: a backup with a passphrase is held in memory as a whole."""
 _NOTES = "backup.json"
 _NAMES = (_NOTES, KEY_FILE, DATABASE_FILE)
-_AGE = b"age-encryption.org/v1"
 _MAX_NOTES = 1 << 16
-_SCRYPT = re.compile(rb"age-encryption\.org/v1\n-> scrypt [^ \n]{1,64} (\d{1,3})\n")
-_MAX_HEADER = 256
-_MAX_WORK = 21
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -208,42 +204,23 @@ def _opened(path: Path, passphrase: str | None) -> Iterator[zipfile.ZipFile]:
 
 @contextlib.contextmanager
 def _plain(file: IO[bytes], path: Path, passphrase: str | None) -> Iterator[IO[bytes]]:
-    encrypted = file.read(len(_AGE)) == _AGE
+    encrypted = is_encrypted(head := file.read(HEADER_BYTES))
     file.seek(0)
     if not encrypted:
         yield file
         return
     import io
 
-    import pyrage
-
-    if passphrase is None:
-        raise UsageError(f"{path} is encrypted", "give its passphrase")
-    _check_work(file.read(_MAX_HEADER), path)
-    file.seek(0)
-    size = os.fstat(file.fileno()).st_size
-    if size > LARGEST_ENCRYPTED:
+    check_work(head, str(path))
+    if os.fstat(file.fileno()).st_size > LARGEST_ENCRYPTED:
         raise FormatError(f"{path} is larger than {LARGEST_ENCRYPTED:,} bytes", "decrypt it with age first")
-    data = file.read(size)
-    try:
-        yield io.BytesIO(pyrage.passphrase.decrypt(data, passphrase))
-    except pyrage.DecryptError as error:
-        raise FormatError(f"{path} does not open with this passphrase, or it is damaged", "try again") from error
-
-
-def _check_work(head: bytes, path: Path) -> None:
-    """The file says how much memory its passphrase takes, 1 KiB times a power of two (RFC 7914; r is 8 in age)."""
-    stanza = _SCRYPT.match(head)
-    if stanza is not None and int(stanza[1]) > _MAX_WORK:
-        raise FormatError(f"{path} asks for more than {1 << _MAX_WORK - 20} GiB of memory", "decrypt it with age first")
+    yield io.BytesIO(decrypt(file.read(LARGEST_ENCRYPTED), passphrase, str(path)))
 
 
 def _encrypted(packed: Path, passphrase: str) -> bytes:
-    import pyrage
-
     if packed.stat().st_size > LARGEST_ENCRYPTED:
         raise StoreError("the backup is too large to be encrypted in memory", "leave the passphrase out and use age")
-    return bytes(pyrage.passphrase.encrypt(packed.read_bytes(), passphrase))
+    return encrypt(packed.read_bytes(), passphrase)
 
 
 def _publish(packed: Path, path: Path) -> None:

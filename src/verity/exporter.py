@@ -13,7 +13,6 @@ import msgspec
 
 from verity.elements import token_tree
 from verity.errors import UsageError
-from verity.identity.device_key import DeviceKey
 from verity.log.checkpoint import open_checkpoint
 from verity.log.device_log import DeviceLog
 from verity.recorder import read_entry
@@ -72,8 +71,7 @@ NOTHING = Selection()
 class Exporter:
     """The bundles of one device's receipts. ``log`` is the present one, ``log_of`` opens that of an epoch."""
 
-    def __init__(self, database: Database, key: DeviceKey, log: DeviceLog, log_of: Callable[[int], DeviceLog]) -> None:
-        self._key = key
+    def __init__(self, database: Database, log: DeviceLog, log_of: Callable[[int], DeviceLog]) -> None:
         self._log = log
         self._log_of = log_of
         self.receipts = Receipts(database)
@@ -116,9 +114,10 @@ class Exporter:
         disclosure = _disclose(kept, *self.receipts.private(kept), EVERYTHING, self._steps)
         return disclosure_key(bytes.fromhex(kept.id), disclosure)
 
-    def statement(self, index: int) -> tuple[Envelope, str, LogProof]:
-        """An entry of the present log: its envelope, the checkpoint, and the proof. Raises UsageError, LogError."""
-        return self._proven(self._log, index)
+    def statement(self, index: int, epoch: int | None = None) -> tuple[Envelope, str, LogProof]:
+        """An entry of the present log, or of an earlier epoch: its envelope, the checkpoint, and the proof. Raises
+        UsageError, LogError."""
+        return self._proven(self._log if epoch is None else self._log_of(epoch), index)
 
     def _proven(self, log: DeviceLog, index: int) -> tuple[Envelope, str, LogProof]:
         checkpoint, paths = log.proofs([index])
@@ -133,12 +132,12 @@ class Exporter:
         return envelope, LogProof(index=index, salt=encode_base64(stored.salt), path=[h.hex() for h in path])
 
     def _grown(self, log: DeviceLog, since: str, checkpoint: str) -> Consistency:
-        old = open_checkpoint(since, self._key.public)
+        old = open_checkpoint(since, log.public)
         if old.origin != log.origin:
             raise UsageError(
                 f"the checkpoint is of the log {old.origin}, the receipt is in {log.origin}", "see `verity device`"
             )
-        new = open_checkpoint(checkpoint, self._key.public)
+        new = open_checkpoint(checkpoint, log.public)
         return Consistency(size=old.size, path=[h.hex() for h in log.prove_consistency(old.size, new.size)])
 
 

@@ -36,16 +36,19 @@ from verity.exporter import Exporter
 from verity.identity.device_key import DeviceKey
 from verity.inference import FLUSH_EVERY, Inferred, Session, infer
 from verity.issuer import Issuer
+from verity.keyring import Keyring
 from verity.loader import Loaded, LoadedNetwork, Loader, Wanted
 from verity.log.device_log import DeviceLog
-from verity.log.rows import latest_epoch
+from verity.log.rows import key_of_epoch, latest_epoch
 from verity.opener import StateOpener
 from verity.recorder import Recorder, inspect
 from verity.referee import Referee
 from verity.request import Request, asked_by, check_asked, make_request
+from verity.rotation import Rotated, rotate, settled
 from verity.runner import Begin, Runner
 from verity.scorer import Scored, Scorer
 from verity.statements.bundle import SignedIntent
+from verity.statements.keys import RetiredKey, Signer
 from verity.statements.receipt import Message, PreviousTurn
 from verity.statements.request import Issued
 from verity.store import catalogue
@@ -71,19 +74,21 @@ class Node:
         progress: Progress | None = None,
     ) -> None:
         self.home = locate(home)
-        self.key = DeviceKey.load(self.home)
+        key = DeviceKey.load(self.home)
         self._database = Database.open(self.home)
+        self.key = settled(self.home, self._database, key)
         with self._database.snapshot() as connection:
-            self.log = self.log_of(latest_epoch(connection))
+            self.log = DeviceLog(self._database, self.key, latest_epoch(connection))
         self.blobs = Blobs(self.home, self._database)
         self.numerics = NumericsStore(self._database)
         self.recorder = Recorder(self._database, self.log, self.key)
-        self.exporter = Exporter(self._database, self.key, self.log, self.log_of)
+        self.exporter = Exporter(self._database, self.log, self.log_of)
         self._runner = Runner(self.recorder, self.exporter)
         self._embedder = Embedder(self.recorder, self.exporter)
         self._scorer = Scorer(self.recorder, self.exporter)
         self.states = StateOpener(self.exporter.receipts, self.recorder.states, self.load)
         self.referee = Referee(self.recorder, self.exporter)
+        self.keyring = Keyring(self._database, self.recorder, self.exporter, self.key)
         self.issuer = Issuer(self._database, self.key, self.blobs)
         options: dict[str, Any] = {"threads": threads, "micro_batch": micro_batch}
         self._loader = Loader(
@@ -94,8 +99,12 @@ class Node:
         self._sessions: list[Session] = []
 
     def log_of(self, epoch: int) -> DeviceLog:
-        """The device's log of an epoch; ``log`` is that of the present one."""
-        return DeviceLog(self._database, self.key, epoch)
+        """The device's log of an epoch; ``log`` is that of the present one. In an earlier one the device may have had
+        another key, of which only the public half is left. Raises LogError."""
+        with self._database.snapshot() as connection:
+            public = key_of_epoch(connection, epoch)
+        earlier = epoch < self.log.epoch and public not in (None, self.key.public)
+        return DeviceLog(self._database, RetiredKey(public) if earlier and public else self.key, epoch)
 
     def __enter__(self) -> Node:
         return self
@@ -316,6 +325,16 @@ class Node:
         return loaded
 
     # --- the device itself --------------------------------------------------------------------------------------------
+
+    def rotate(self, recovery: Signer | None = None, *, keep_old: bool = False) -> Rotated:
+        """Exchange the device's key for a new one, to which it passes its trust on (docs/keys.md). The node is closed
+        and must be opened again. ``recovery``, the device's recovery key, signs too; with ``keep_old`` the old key
+        stays in a file beside the new. Raises UsageError, StoreError, LogError."""
+        self.keyring.check_may_pass_on(recovery)
+        self._cut_off()
+        rotated = rotate(self.home, self._database, self.log, self.key, recovery, keep_old=keep_old)
+        self.close()
+        return rotated
 
     def back_up(self, path: str | os.PathLike[str], passphrase: str | None = None) -> Notes:
         """Write key, log and receipts, not the models, to a new file; ``verity.backup.restore`` makes a device of it.

@@ -77,6 +77,11 @@ class Recorder:
         self.states = States(database.path.parent)
         self.steps = Steps(database.path.parent)
 
+    @property
+    def epoch(self) -> int:
+        """The epoch of the log in which this device writes."""
+        return self._log.epoch
+
     def begin(
         self,
         fields: Mapping[str, Any],

@@ -26,7 +26,7 @@ VERBS = {
     "pull": "Fetch a model from the catalogue, PyPI, an address, a hub or a file.",
     "models": "List, check and remove the models on this device.",
     "adapters": "List, add and remove the adapters on this device.",
-    "device": "Show this device's key and log.",
+    "device": "Show this device's key and log; exchange, revoke or recover the key.",
     "log": "List, prove, check and compact this device's log.",
     "backup": "Write key, log and receipts to one file.",
     "restore": "Make a device of a backup, in a new epoch of the log.",

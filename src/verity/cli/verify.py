@@ -29,6 +29,10 @@ from verity.cli.terminal import ProgressBars, home_option, json_option, print_js
 @click.option("--request", type=click.Path(), metavar="FILE", help="The request that you issued (`verity nonce`).")
 @click.option("--checkpoint", type=click.Path(), metavar="FILE", help="A checkpoint of its log that you kept.")
 @click.option("--previous", type=click.Path(), metavar="FILE", help="The bundle of the turn before.")
+@click.option(
+    "--key-event", "key_events", type=click.Path(), multiple=True, metavar="FILE",
+    help="What is known about keys: recovery keys, successors, revocations; may be repeated.",
+)  # fmt: skip
 @click.option("--policy", type=click.Path(), metavar="FILE", help="A policy (TOML): whom to trust, what must pass.")
 @click.option(
     "--calibration",

@@ -1,4 +1,7 @@
-"""The device's Ed25519 key: made on first use, kept in ``$VERITY_HOME/device.key`` (PEM PKCS #8, mode 0600)."""
+"""The device's Ed25519 key: made on first use, kept in ``$VERITY_HOME/device.key`` (PEM PKCS #8, mode 0600).
+
+While a key is exchanged for another (verity/rotation.py), the new one lies beside it as ``device.key.next``.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 KEY_FILE = "device.key"
+NEXT_KEY_FILE = "device.key.next"
 _MAX_KEY_FILE = 4096
 
 
@@ -24,14 +28,14 @@ class DeviceKey:
         self._private = private
 
     @classmethod
-    def load(cls, home: Path) -> DeviceKey:
-        """The key of the device whose home this is, made if there is none. Raises StoreError."""
-        path = home / KEY_FILE
+    def load(cls, home: Path, name: str = KEY_FILE) -> DeviceKey:
+        """The key of the device whose home this is, or its next one; made if there is none. Raises StoreError."""
+        path = home / name
         with guarded(path):
             if not path.exists():
                 # Of two first commands at once, one key wins and both use it.
                 with contextlib.suppress(FileExistsError):
-                    write_atomically(path, _new_key(), 0o600, replace=False)
+                    write_atomically(path, new_private_key(), 0o600, replace=False)
             if path.stat().st_mode & 0o077:
                 raise StoreError(
                     f"{path} can be read by other users of this machine, so it may not be yours alone",
@@ -57,23 +61,30 @@ class DeviceKey:
         return self._private.sign(message)
 
 
-def _new_key() -> bytes:
+def new_private_key() -> bytes:
+    """A new Ed25519 key as PEM PKCS #8."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def _parse(data: bytes, path: Path) -> Ed25519PrivateKey:
+def read_private_key(data: bytes) -> Ed25519PrivateKey | None:
+    """The Ed25519 key that these bytes are, as PEM without a passphrase; None for anything else."""
     from cryptography.exceptions import InternalError, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    hint = "restore it from a backup, or move it away: the device then gets a new key and a new log"
     try:
         key = load_pem_private_key(data, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError) as error:
-        raise StoreError(f"{path} is not a device key", hint) from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise StoreError(f"{path} is not an Ed25519 key", hint)
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
+        return None
+    return key if isinstance(key, Ed25519PrivateKey) else None
+
+
+def _parse(data: bytes, path: Path) -> Ed25519PrivateKey:
+    key = read_private_key(data)
+    if key is None:
+        hint = "restore it from a backup, or move it away: the device then gets a new key and a new log"
+        raise StoreError(f"{path} is not a device key (Ed25519)", hint)
     return key

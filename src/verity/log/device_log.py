@@ -47,6 +47,11 @@ class DeviceLog:
         self._database = database
         self._signer = signer
 
+    @property
+    def public(self) -> bytes:
+        """The key (32 bytes) under which the log's heads are signed."""
+        return self._signer.public
+
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def append(

@@ -11,6 +11,7 @@ import msgspec
 from verity.errors import FormatError, LogError, SignatureError
 from verity.log.checkpoint import Checkpoint, open_checkpoint
 from verity.log.tree import EMPTY_ROOT, HASH_SIZE
+from verity.statements.keys import parse_key
 
 HINT = "keep the damaged file as evidence, then `verity restore` a backup or go on in a new home: a log is never mended"
 
@@ -41,6 +42,20 @@ class Head(NamedTuple):
 def latest_epoch(connection: sqlite3.Connection) -> int:
     """The epoch that the device's log is in: the last that has a head; 0 before there is one."""
     return int(connection.execute("SELECT coalesce(max(epoch), 0) FROM log_heads").fetchone()[0])
+
+
+def key_of_epoch(connection: sqlite3.Connection, epoch: int) -> bytes | None:
+    """The public key that the log of an epoch is named after, None before there is one: the device may have had another
+    key then. Raises LogError."""
+    query = "SELECT CAST(origin AS BLOB) FROM log_heads WHERE epoch = ?"
+    row = connection.execute(query, (epoch,)).fetchone()
+    if row is None:
+        return None
+    parts = bytes(row[0]).split(b"/")
+    try:
+        return parse_key(parts[1].decode() if len(parts) == 3 else "")
+    except (FormatError, UnicodeDecodeError) as error:
+        raise LogError(f"the log of epoch {epoch} is not named after a key", HINT) from error
 
 
 class Rows(NamedTuple):

@@ -6,9 +6,9 @@ The text form is a device's name everywhere: the DSSE key id, the log's origin a
 from __future__ import annotations
 
 import re
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from verity.errors import FormatError, SignatureError
+from verity.errors import FormatError, SignatureError, UsageError
 
 _HEX_KEY = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
@@ -27,6 +27,15 @@ class Signer(Protocol):
 
     def sign(self, message: bytes) -> bytes:
         """The 64-byte Ed25519 signature of ``message``."""
+
+
+class RetiredKey(NamedTuple):
+    """The public half of a key whose private half is gone: what it signed can be checked, and nothing be added."""
+
+    public: bytes
+
+    def sign(self, message: bytes) -> bytes:  # noqa: ARG002 - as any Signer
+        raise UsageError(f"the key {self.public.hex()[:16]}… was retired and signs no more", "use the present one")
 
 
 def parse_key(text: str) -> bytes:

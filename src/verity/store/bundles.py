@@ -1,4 +1,4 @@
-"""Bundles, requests and signed intents as files: read with a size limit, written whole or not at all (0600)."""
+"""Bundles, requests, key events and the like as files: read with a size limit, written whole or not at all (0600)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from verity.statements.bundle import (
     decode_bundle,
     decode_signed_intent,
 )
+from verity.statements.key_events import MAX_FILE_BYTES, SignedEvent, decode_key_events
 from verity.statements.request import MAX_REQUEST_BYTES, Issued
 from verity.statements.request import read_request as decode_request
 from verity.statements.verdict import MAX_VERDICT_BYTES, SignedVerdict, decode_verdict
@@ -31,6 +32,9 @@ _VERDICT_HINT = "give the path of a *.verdict.json file, as `verity dispute A B 
 
 class _Encodes(Protocol):
     def encode(self) -> bytes: ...
+
+
+_EVENTS_HINT = "give the path of a *.key-event.json file, as `verity device events --out FILE` writes it"
 
 
 def save(what: _Encodes, path: PathLike) -> Path:
@@ -63,6 +67,11 @@ def read_signed_intent(path: PathLike) -> SignedIntent:
 def read_signed_verdict(path: PathLike) -> SignedVerdict:
     """Read a referee's verdict from its file. Raises FormatError."""
     return decode_verdict(_read(path, MAX_VERDICT_BYTES, _VERDICT_HINT))
+
+
+def read_key_events(path: PathLike) -> list[SignedEvent]:
+    """Read what somebody says about keys from its file. Raises FormatError."""
+    return decode_key_events(_read(path, MAX_FILE_BYTES, _EVENTS_HINT))
 
 
 def _read(source: PathLike, limit: int, hint: str) -> bytes:

@@ -97,8 +97,15 @@ CREATE TABLE published (
 ) STRICT;
 """
 
+_KEYS = """
+CREATE TABLE key_events (
+  digest TEXT PRIMARY KEY, key TEXT NOT NULL, signed BLOB NOT NULL, known_at TEXT NOT NULL,
+  epoch INTEGER, position INTEGER
+) STRICT;
+"""
+
 DATABASE_FILE = "verity.db"
-MIGRATIONS = (_SCHEMA, _EPOCHS, _ADAPTERS, _PUBLISHED)
+MIGRATIONS = (_SCHEMA, _EPOCHS, _ADAPTERS, _PUBLISHED, _KEYS)
 """Entry N takes a database from version N to N+1; ``PRAGMA user_version`` holds the version."""
 
 
@@ -173,6 +180,11 @@ class Database:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
 
+    def joining(self, connection: sqlite3.Connection) -> Database:
+        """This database for parts that write on their own, inside the transaction that ``connection`` is in: what they
+        write is durable with it, and undone with it."""
+        return _Joined(connection, self.path)
+
     def copy_to(self, path: Path) -> None:
         """Write one state of the whole database to a new file (mode 0600), whoever writes meanwhile."""
         with _guarded(path):
@@ -198,6 +210,14 @@ class Database:
 
     def close(self) -> None:
         self._connection.close()
+
+
+class _Joined(Database):
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        yield self._connection
+
+    snapshot = transaction
 
 
 def _create(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from verity.errors import FormatError, LogError, ProofError
 from verity.log.checkpoint import Checkpoint, open_checkpoint
@@ -14,13 +15,15 @@ from verity.statements.keys import parse_key
 from verity.statements.receipt import Statement, statement_digest
 from verity.statements.request import IntentName
 from verity.statements.strict import decode_hex
-from verity.verify.policy import Policy
 from verity.verify.report import Check
+
+if TYPE_CHECKING:
+    from verity.verify.policy import Policy
 
 
 def in_the_log(bundle: Bundle, intent: Statement, result: Statement, device: str, policy: Policy) -> Check:
     """Step 3. Raises VerityError with the reason when it does not hold."""
-    checkpoint = _open(bundle.log.checkpoint, device)
+    checkpoint = open_head(bundle.log.checkpoint, device)
     if policy.trust.origins and checkpoint.origin not in policy.trust.origins:
         raise LogError(f"the receipt is in the log {checkpoint.origin}, which the policy does not trust")
     for name, envelope, proof, statement in (
@@ -46,10 +49,11 @@ def check_logged(
     name: str, envelope: Envelope, proof: LogProof, checkpoint: str, statement: Statement, device: str
 ) -> None:
     """That a statement stands in the device's log. Raises FormatError, LogError, SignatureError."""
-    _included(name, envelope, proof, statement, _open(checkpoint, device))
+    _included(name, envelope, proof, statement, open_head(checkpoint, device))
 
 
-def _open(note: str, device: str) -> Checkpoint:
+def open_head(note: str, device: str) -> Checkpoint:
+    """A head that the device signed of one of its own logs. Raises FormatError, LogError, SignatureError."""
     checkpoint = open_checkpoint(note, parse_key(device))
     if not re.fullmatch(rf"verity/{device}/(0|[1-9][0-9]{{0,14}})", checkpoint.origin, re.ASCII):
         raise LogError("the checkpoint is of a log that is not this device's")
@@ -88,7 +92,7 @@ def compare(kept: str, shown: str, device: str, proof: Consistency | None = None
     its log: whoever holds both can show it to anybody.
     """
     name = "consistent"
-    old, new = _open(kept, device), _open(shown, device)
+    old, new = open_head(kept, device), open_head(shown, device)
     if new.origin != old.origin:
         sentence = f"The kept checkpoint is of {old.origin}, another epoch of the device's log: nothing to compare."
         return Check(name, "not made", sentence)

@@ -6,6 +6,7 @@
     releases = ["smollm2-135m-instruct"]    # the same by their names in the catalogue, which pins the digests
     origins = ["verity/<key>/0"]            # logs that the receipt may stand in
     issuers = ["<64 hex digits>"]           # keys whose signed requests count as one's own
+    key_events = ["a.key-event.json"]       # what is known about keys; paths as seen from the policy's folder
 
     [require]
     checks = ["signed", "logged", "replayed-exact"]
@@ -38,11 +39,13 @@ from verity.statements.receipt import FINISHES
 from verity.statements.request import Issued
 from verity.store import catalogue
 from verity.verify.calibration import Calibration
+from verity.verify.key_events import KnownEvent
 from verity.verify.spot import Spot
+from verity.verify.witness_time import Witnesses
 
 CHECKS = (
-    "receipt", "signed", "logged", "consistent", "intent", "intent-first", "disclosure", "output", "engine", "model",
-    "prompt", "request", "previous-turn", "nonce", "pinned", "numerics", "finish", "replayed-exact",
+    "receipt", "signed", "key-current", "logged", "consistent", "intent", "intent-first", "disclosure", "output",
+    "engine", "model", "prompt", "request", "previous-turn", "nonce", "pinned", "numerics", "finish", "replayed-exact",
     "replayed-statistical", "spot-checked", "seed-origin", "witnessed", "anchored", "hardware-bound", "proven",
 )  # fmt: skip
 """Every check that a policy may name. The last four come with later versions: until then they are `not made`."""
@@ -62,6 +65,7 @@ class _Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     releases: list[str] = []
     origins: list[str] = []
     issuers: list[str] = []
+    key_events: list[str] = []
 
 
 class _Require(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,6 +84,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     require: _Require = _Require()
     accept: _Accept = _Accept()
     pin: dict[str, Any] = {}
+    witnesses: Witnesses = Witnesses()
 
     def __post_init__(self) -> None:
         for key in (*self.trust.devices, *self.trust.issuers):
@@ -99,13 +104,15 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         released = _released()
         return [*self.trust.models, *(released[name] for name in self.trust.releases)]
 
-    def required(self, expected: Expected, *, replay: bool) -> list[str]:
-        """The checks that must pass: those required, and one for everything that policy or caller name.
+    def required(self, expected: Expected, *, replay: bool, ended: bool = False) -> list[str]:
+        """The checks that must pass: those required, and one for everything that policy or caller name; and
+        ``key-current`` where the trust in the receipt's key is known to have ``ended`` at some time.
 
         What somebody asked for and the bundle withholds must not pass for being left out.
         """
         named = {
             "signed": self.trust.devices or expected.device,
+            "key-current": ended,
             "logged": self.trust.origins,
             "consistent": expected.checkpoint is not None,
             "model": self.models or expected.model or expected.adapters,
@@ -137,8 +144,8 @@ class Expected(msgspec.Struct, frozen=True):
     ``device`` is a key (64 hex digits), ``model`` a BLAKE3 or SHA-256 digest, ``adapters`` such digests in order,
     ``nonce`` lower-case hex, ``request`` one that the caller names and ``issuer`` the key under which the caller
     issues, ``checkpoint`` a signed head that the caller kept, ``previous`` the bundle of the turn before,
-    ``spot`` how many segments to replay, with whose states. ``calibrations`` are for the statistical check, and expect
-    nothing.
+    ``spot`` how many segments to replay, with whose states. ``calibrations`` are for the statistical check, and
+    ``key_events`` say what became of keys: they expect nothing.
     """
 
     device: str | None = None
@@ -153,6 +160,7 @@ class Expected(msgspec.Struct, frozen=True):
     previous: Bundle | None = None
     spot: Spot | None = None
     calibrations: list[Calibration] = []
+    key_events: list[KnownEvent] = []
 
 
 def read_policy(path: Path) -> Policy:

@@ -1,0 +1,282 @@
+"""Whether a device's key may be trusted, and for what: the rules of spec/keys.md, over events and times alone.
+
+Two principles. *Whoever holds a key can end the trust in it; only who held it before it was compromised can move that
+trust.* And: what nobody independent dated counts as said after the compromise. In this order:
+
+    1  revocations  by the key itself or by any recovery key that it ever named; the earliest time of compromise counts
+    2  recovery     the recovery key that was named first, if named before the compromise, or whom it named after itself
+    3  successions  by the recovery key; else by the key itself, before the compromise; two that differ: nobody
+    4  receipts     of a revoked key: those that witnesses saw before the compromise; of a key that was succeeded: those
+                    of the log that it closed
+
+Nothing here looks at a signature: an event counts as signed by whom it says (statements/key_events.py has checked).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from verity.log.checkpoint import Checkpoint
+from verity.statements.key_events import Event, Recovery, Revocation, Succession
+
+MAX_CHAIN = 16
+
+
+class Said(msgspec.Struct, frozen=True):
+    """An event, and ``by``: no later than this it was said (seconds since 1970), as witnesses or the verifier saw;
+    None: nobody dates it. ``head`` is that of the key's own log in which it is proven to stand, if it is."""
+
+    event: Event
+    by: int | None = None
+    head: Checkpoint | None = None
+
+    @property
+    def signers(self) -> frozenset[str]:
+        return frozenset(self.event.signers)
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What is known of a key. ``recovery`` is who may speak for it; ``rivals`` are recovery keys of which nobody can
+    say who was named first. ``successions`` are those that count: several contradict each other, and nobody is trusted.
+    ``void`` are those that do not count, for being said too late or by nobody who may."""
+
+    key: str
+    revocation: Said | None = None
+    recovery: str | None = None
+    rivals: tuple[str, ...] = ()
+    successions: tuple[Said, ...] = ()
+    void: tuple[Said, ...] = ()
+
+    @property
+    def since(self) -> int | None:
+        """The time of compromise."""
+        return _revocation(self.revocation).since_s if self.revocation is not None else None
+
+    @property
+    def successors(self) -> tuple[str, ...]:
+        return tuple(sorted({_succession(said).successor for said in self.successions}))
+
+    @property
+    def successor(self) -> str | None:
+        return self.successors[0] if len(self.successors) == 1 else None
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What matters of a receipt: the head under which it is proven, the index of its last entry, and ``seen``: no later
+    than this that head was there, by the witnesses of the policy."""
+
+    head: Checkpoint
+    last: int
+    seen: int | None = None
+
+
+class Judgement(msgspec.Struct, frozen=True):
+    """What the events that are known mean for one receipt."""
+
+    status: Literal["passed", "failed", "not made"]
+    sentence: str
+    evidence: dict[str, Any] = {}
+
+
+class Heirs(msgspec.Struct, frozen=True):
+    """Who may be trusted in the place of a key: itself first, then its successor, and so on. ``broken`` says why the
+    chain goes no further, where it should, and ``between`` who then claims to be the next."""
+
+    keys: tuple[str, ...]
+    broken: str = ""
+    between: tuple[str, ...] = ()
+
+
+def standing(key: str, known: Iterable[Said]) -> Standing:
+    """What the events that are known say about ``key``."""
+    about = _merged([said for said in known if said.event.key == key])
+    namings = [said for said in about if isinstance(said.event.body, Recovery)]
+    revocation = _earliest(key, about, {_recovery(said) for said in namings})
+    since = _revocation(revocation).since_s if revocation is not None else None
+    recovery, rivals = _speaker([said for said in namings if _before(said, since)])
+    successions = [said for said in about if isinstance(said.event.body, Succession)]
+    by_recovery = [said for said in successions if said.signers & {recovery, *rivals}]
+    by_key = [said for said in successions if key in said.signers and _before(said, since)]
+    # Rivals decide nothing, and nobody decides against them: one of them may be the owner's.
+    count = by_recovery if recovery is not None and by_recovery else [*by_recovery, *by_key]
+    return Standing(
+        key=key,
+        revocation=revocation,
+        recovery=recovery,
+        rivals=rivals,
+        successions=tuple({said.event.digest: said for said in count}.values()),
+        void=tuple(said for said in successions if said not in by_recovery and said not in by_key),
+    )
+
+
+def heirs(key: str, known: Sequence[Said]) -> Heirs:
+    """Follow the successions from a key that is trusted."""
+    keys = [key]
+    while (now := standing(keys[-1], known)).successions:
+        if (successor := now.successor) is None:
+            return Heirs(tuple(keys), "two successions contradict each other", now.successors)
+        if successor in keys:
+            return Heirs(tuple(keys), "the successions go in a circle", (successor,))
+        if len(keys) == MAX_CHAIN:
+            return Heirs(tuple(keys), f"more than {MAX_CHAIN} keys succeeded each other", (successor,))
+        keys.append(successor)
+    if now.void:
+        names = tuple(sorted({_succession(said).successor for said in now.void}))
+        return Heirs(tuple(keys), "its succession is not dated before the compromise, or by nobody who may", names)
+    return Heirs(tuple(keys))
+
+
+def judge(now: Standing, receipt: Receipt) -> Judgement:
+    """What the standing of a receipt's key means for the receipt."""
+    if now.revocation is not None:
+        judged = _judge_revoked(now, now.revocation, receipt)
+        if judged.status == "failed" or not now.successions:
+            return judged
+    if len(now.successors) > 1:
+        named = " and ".join(f"{key[:16]}…" for key in now.successors)
+        sentence = f"The key was passed on to {named}, which contradict each other: nobody is trusted."
+        return Judgement("failed", sentence, {"successors": list(now.successors)})
+    if now.successions:
+        return _judge_succeeded(now, receipt)
+    return Judgement("not made", "No revocation of the key is known here; that there is none, nobody can prove.")
+
+
+def _merged(about: Sequence[Said]) -> list[Said]:
+    """One of each event, with the earliest of its dates."""
+    found: dict[str, Said] = {}
+    for said in about:
+        other = found.get(said.event.digest, said)
+        dates = [by for by in (said.by, other.by) if by is not None]
+        found[said.event.digest] = Said(said.event, min(dates, default=None), said.head or other.head)
+    return list(found.values())
+
+
+def _before(said: Said, since: int | None) -> bool:
+    return since is None or (said.by is not None and said.by < since)
+
+
+def _earliest(key: str, about: Sequence[Said], recoveries: set[str]) -> Said | None:
+    """Step 1. By any recovery key that the key ever named: whoever could name it could revoke."""
+    found = [said for said in about if isinstance(said.event.body, Revocation) and said.signers & {key, *recoveries}]
+    return min(found, key=lambda said: (_revocation(said).since_s, said.event.digest), default=None)
+
+
+def _speaker(namings: Sequence[Said]) -> tuple[str | None, tuple[str, ...]]:
+    """Step 2. The recovery key that counts, or those of which nobody can say which one does."""
+    keys = {_recovery(said) for said in namings}
+    # A thief has the device's key, and not the recovery key: a replacement that the earlier one signed is no rival.
+    replaced = {_recovery(said) for said in namings if said.signers & (keys - {_recovery(said)})}
+    first = _first_named([said for said in namings if _recovery(said) not in replaced])
+    if len(first) != 1:
+        return None, first or tuple(sorted(keys))
+    current, seen = first[0], {first[0]}
+    for _ in range(MAX_CHAIN):
+        after = {_recovery(said) for said in namings if current in said.signers} - seen
+        if len(after) != 1:
+            return (None, tuple(sorted(after))) if after else (current, ())
+        current = after.pop()
+        seen.add(current)
+    return None, (current,)
+
+
+def _first_named(namings: Sequence[Said]) -> tuple[str, ...]:
+    """Of recovery keys that the device's key named by itself: the one that was certainly first, or all."""
+    dates: dict[str, float] = {}
+    for said in namings:
+        by = float("inf") if said.by is None else said.by
+        dates[_recovery(said)] = min(by, dates.get(_recovery(said), by))
+    ordered = sorted(dates, key=lambda name: (dates[name], name))
+    return tuple(ordered[:1] if len(ordered) > 1 and dates[ordered[0]] < dates[ordered[1]] else ordered)
+
+
+def _judge_revoked(now: Standing, revocation: Said, receipt: Receipt) -> Judgement:
+    said = _revocation(revocation)
+    by = "itself" if now.key in revocation.signers else "its recovery key"
+    evidence = {"since": said.since, "reason": said.reason, "seen_s": receipt.seen, "revoked_by": by}
+    evidence["said_by_s"] = revocation.by
+    told = f"the key was revoked, by {by}, since {said.since}"
+    if receipt.seen is None:
+        return Judgement("failed", f"No witnesses saw this receipt before {said.since}: {told}.", evidence)
+    if receipt.seen >= said.since_s:
+        after = f"Witnesses first saw this receipt at {_written(receipt.seen)}: {told}."
+        if revocation.by is None or receipt.seen < revocation.by:
+            after += " They saw it before anybody is known to have said so: who revokes late disowns what he signed."
+        return Judgement("failed", after, evidence)
+    sentence = f"Witnesses saw this receipt by {_written(receipt.seen)}; {told}: later ones fail."
+    return Judgement("passed", sentence, evidence)
+
+
+def _judge_succeeded(now: Standing, receipt: Receipt) -> Judgement:
+    """Step 4. Every succession to the one successor is held against the receipt: two may name two ends of the log."""
+    judged = [_judge_against(now.key, said, receipt) for said in now.successions]
+    order = ("failed", "passed", "not made")
+    return min(judged, key=lambda judgement: order.index(judgement.status))
+
+
+def _judge_against(key: str, said: Said, receipt: Receipt) -> Judgement:
+    body, origin = _succession(said), receipt.head.origin
+    evidence: dict[str, Any] = {"successor": body.successor, "seen_s": receipt.seen, "said_by_s": said.by}
+    told = f"the key was passed on to {body.successor[:16]}…"
+    closed = body.previous_log
+    if closed is None:
+        return _judge_by_time(told, said, receipt, evidence)
+    if origin != closed.origin:
+        earlier = _epoch(origin) < _epoch(closed.origin)
+        sentence = f"The receipt is in {'an earlier' if earlier else 'a later'} epoch than the one in which {told}."
+        return Judgement("passed" if earlier else "failed", sentence, evidence)
+    heads = [Checkpoint(origin, closed.size, bytes.fromhex(closed.root)), *([said.head] if said.head else [])]
+    same = [head for head in heads if head.size == receipt.head.size]
+    if any(head.root != receipt.head.root for head in same):
+        return Judgement(
+            "failed", f"The receipt is in another history of the log than the one in which {told}.", evidence
+        )
+    by_key = key in said.signers
+    if receipt.last < closed.size and (not by_key or receipt.head.size <= closed.size + 1):
+        evidence["in_the_closed_log"] = bool(same)
+        shown = "in the very log" if same else "in a log of the same name as the one"
+        return Judgement("passed", f"The receipt is entry {receipt.last} {shown} that ended when {told}.", evidence)
+    if by_key:
+        return Judgement("failed", f"The receipt's log goes on after entry {closed.size}, by which {told}.", evidence)
+    return _judge_by_time(told, said, receipt, evidence)
+
+
+def _judge_by_time(told: str, said: Said, receipt: Receipt, evidence: dict[str, Any]) -> Judgement:
+    """The old log's end is not known: witnesses must have seen the receipt before anybody spoke of a successor."""
+    if receipt.seen is None or said.by is None:
+        sentence = f"Nobody dates whether the receipt is from before {told}."
+        return Judgement("not made", sentence, evidence)
+    if receipt.seen < said.by:
+        return Judgement("passed", f"Witnesses saw this receipt by {_written(receipt.seen)}, before {told}.", evidence)
+    return Judgement("failed", f"Witnesses first saw this receipt after {told}.", evidence)
+
+
+def _epoch(origin: str) -> int:
+    return int(origin.rpartition("/")[2])
+
+
+def _written(time_s: int) -> str:
+    import datetime
+
+    try:
+        moment = datetime.datetime.fromtimestamp(time_s, datetime.UTC)
+    except (ValueError, OverflowError, OSError):
+        return f"{time_s} s after 1970"
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def _recovery(said: Said) -> str:
+    assert isinstance(said.event.body, Recovery)
+    return said.event.body.recovery
+
+
+def _succession(said: Said) -> Succession:
+    assert isinstance(said.event.body, Succession)
+    return said.event.body
+
+
+def _revocation(said: Said) -> Revocation:
+    assert isinstance(said.event.body, Revocation)
+    return said.event.body
