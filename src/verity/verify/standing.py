@@ -4,8 +4,9 @@ Two principles. *Whoever holds a key can end the trust in it; only who held it b
 trust.* And: what nobody independent dated counts as said after the compromise. In this order:
 
     1  revocations  by the key itself or by any recovery key that it ever named; the earliest time of compromise counts
-    2  recovery     the recovery key that was named first, if named before the compromise, or whom it named after itself
-    3  successions  by the recovery key; else by the key itself, before the compromise; two that differ: nobody
+    2  recovery     the recovery key that was named first, or whom it named after itself; if named before the compromise
+    3  successions  by the recovery key; else by the key itself, before the compromise, and if nothing contradicts them:
+                    a revocation by the key itself decides nothing between two, for it may be the thief's
     4  receipts     of a revoked key: those that witnesses saw before the compromise; of a key that was succeeded: those
                     of the log that it closed
 
@@ -39,14 +40,13 @@ class Said(msgspec.Struct, frozen=True):
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """What is known of a key. ``recovery`` is who may speak for it; ``rivals`` are recovery keys of which nobody can
-    say who was named first. ``successions`` are those that count: several contradict each other, and nobody is trusted.
-    ``void`` are those that do not count, for being said too late or by nobody who may."""
+    """What is known of a key. ``recovery`` is who may speak for it. ``successions`` are those that count: where several
+    contradict each other, nobody is trusted. ``void`` are those that do not count, for being said too late or by nobody
+    who may."""
 
     key: str
     revocation: Said | None = None
     recovery: str | None = None
-    rivals: tuple[str, ...] = ()
     successions: tuple[Said, ...] = ()
     void: tuple[Said, ...] = ()
 
@@ -94,22 +94,16 @@ def standing(key: str, known: Iterable[Said]) -> Standing:
     """What the events that are known say about ``key``."""
     about = _merged([said for said in known if said.event.key == key])
     namings = [said for said in about if isinstance(said.event.body, Recovery)]
-    revocation = _earliest(key, about, {_recovery(said) for said in namings})
+    named = {_recovery(said) for said in namings}
+    revocation = _earliest(about, {key, *named})
     since = _revocation(revocation).since_s if revocation is not None else None
-    recovery, rivals = _speaker([said for said in namings if _before(said, since)])
+    recovery = _speaker(namings)
+    if not any(_before(said, since) for said in namings if _recovery(said) == recovery):
+        recovery = None
     successions = [said for said in about if isinstance(said.event.body, Succession)]
-    by_recovery = [said for said in successions if said.signers & {recovery, *rivals}]
-    by_key = [said for said in successions if key in said.signers and _before(said, since)]
-    # Rivals decide nothing, and nobody decides against them: one of them may be the owner's.
-    count = by_recovery if recovery is not None and by_recovery else [*by_recovery, *by_key]
-    return Standing(
-        key=key,
-        revocation=revocation,
-        recovery=recovery,
-        rivals=rivals,
-        successions=tuple({said.event.digest: said for said in count}.values()),
-        void=tuple(said for said in successions if said not in by_recovery and said not in by_key),
-    )
+    count = _counting(key, recovery, named, successions, since, _earliest(about, {recovery} if recovery else set()))
+    void = tuple(said for said in successions if said not in count)
+    return Standing(key, revocation, recovery, tuple(count), void)
 
 
 def heirs(key: str, known: Sequence[Said]) -> Heirs:
@@ -158,38 +152,61 @@ def _before(said: Said, since: int | None) -> bool:
     return since is None or (said.by is not None and said.by < since)
 
 
-def _earliest(key: str, about: Sequence[Said], recoveries: set[str]) -> Said | None:
+def _earliest(about: Sequence[Said], signers: set[str]) -> Said | None:
     """Step 1. By any recovery key that the key ever named: whoever could name it could revoke."""
-    found = [said for said in about if isinstance(said.event.body, Revocation) and said.signers & {key, *recoveries}]
+    found = [said for said in about if isinstance(said.event.body, Revocation) and said.signers & signers]
     return min(found, key=lambda said: (_revocation(said).since_s, said.event.digest), default=None)
 
 
-def _speaker(namings: Sequence[Said]) -> tuple[str | None, tuple[str, ...]]:
-    """Step 2. The recovery key that counts, or those of which nobody can say which one does."""
+def _speaker(namings: Sequence[Said]) -> str | None:
+    """Step 2. The recovery key that counts, if one does; whether it was named in time is not asked here: a replacement
+    that comes too late must not put the one that it replaced in its place again."""
     keys = {_recovery(said) for said in namings}
     # A thief has the device's key, and not the recovery key: a replacement that the earlier one signed is no rival.
     replaced = {_recovery(said) for said in namings if said.signers & (keys - {_recovery(said)})}
-    first = _first_named([said for said in namings if _recovery(said) not in replaced])
-    if len(first) != 1:
-        return None, first or tuple(sorted(keys))
-    current, seen = first[0], {first[0]}
-    for _ in range(MAX_CHAIN):
-        after = {_recovery(said) for said in namings if current in said.signers} - seen
-        if len(after) != 1:
-            return (None, tuple(sorted(after))) if after else (current, ())
-        current = after.pop()
+    current, seen = _first_named([said for said in namings if _recovery(said) not in replaced]), set[str]()
+    while current is not None and current not in seen:
         seen.add(current)
-    return None, (current,)
+        after = {_recovery(said) for said in namings if current in said.signers} - seen
+        if not after:
+            return current
+        current = after.pop() if len(after) == 1 else None
+    return None
 
 
-def _first_named(namings: Sequence[Said]) -> tuple[str, ...]:
-    """Of recovery keys that the device's key named by itself: the one that was certainly first, or all."""
+def _first_named(namings: Sequence[Said]) -> str | None:
+    """Of recovery keys that the device's key named by itself: the only one, or the one that was certainly first."""
     dates: dict[str, float] = {}
     for said in namings:
         by = float("inf") if said.by is None else said.by
         dates[_recovery(said)] = min(by, dates.get(_recovery(said), by))
-    ordered = sorted(dates, key=lambda name: (dates[name], name))
-    return tuple(ordered[:1] if len(ordered) > 1 and dates[ordered[0]] < dates[ordered[1]] else ordered)
+    ordered = sorted(dates, key=lambda name: dates[name])
+    certain = len(ordered) == 1 or (len(ordered) > 1 and dates[ordered[0]] < dates[ordered[1]])
+    return ordered[0] if certain else None
+
+
+def _counting(
+    key: str,
+    recovery: str | None,
+    named: set[str],
+    successions: Sequence[Said],
+    since: int | None,
+    settled: Said | None,
+) -> list[Said]:
+    """Step 3. Those that count, with those that contradict them; none where nobody may be trusted for sure. ``settled``
+    is the recovery key's own revocation: what the key said after that is the thief's, and contradicts nothing."""
+    if by_recovery := [said for said in successions if recovery in said.signers]:
+        return by_recovery
+    by_key = [said for said in successions if key in said.signers and _before(said, since)]
+    limit = _revocation(settled).since_s if settled is not None else None
+    doubters = {key} if recovery is not None else {key, *named}
+    successors = {_succession(said).successor for said in by_key}
+    contradict = [
+        said
+        for said in successions
+        if said.signers & doubters and _before(said, limit) and _succession(said).successor not in successors
+    ]
+    return [*by_key, *contradict] if by_key else []
 
 
 def _judge_revoked(now: Standing, revocation: Said, receipt: Receipt) -> Judgement:
