@@ -92,17 +92,20 @@ class Keyring:
 
     def check_may_pass_on(self, recovery: Signer | None) -> None:
         """Raise UsageError when nobody would believe a succession that this device's key signs now."""
-        standing_now = self.standing()
         if recovery is not None:
             self._check_recovery(self._key.id, recovery)
-        elif standing_now.revocation is not None:
-            hint = "let its recovery key sign too: --recovery FILE; without one, tell others the key of a new home"
+            return
+        known = self.standing()
+        hint = "let its recovery key sign too: --recovery FILE; without one, tell others the key of a new home"
+        if known.revocation is not None:
             raise UsageError("this device's key is revoked: its word alone passes nothing on", hint)
-        if standing_now.successions:
-            raise UsageError("this device's key was passed on already", "go on in the home of its successor")
+        if known.successions:
+            raise UsageError("this device's key was passed on already", f"open its successor; or {hint}")
 
     def _check_recovery(self, key: str, recovery: Signer) -> None:
-        if self.standing(key).recovery != recovery.public.hex():
+        """Whether it was named at all: whether in time is for whoever has a date for it."""
+        named = {said.event.body for said in self._said() if said.event.key == key}
+        if not any(isinstance(body, Recovery) and body.recovery == recovery.public.hex() for body in named):
             hint = "the file that was written beside it says so: `verity device know FILE`; hand that out as well"
             raise UsageError(f"this is not known here to be the recovery key of {key[:16]}…", hint)
 

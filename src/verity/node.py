@@ -327,14 +327,12 @@ class Node:
     # --- the device itself --------------------------------------------------------------------------------------------
 
     def rotate(self, recovery: Signer | None = None, *, keep_old: bool = False) -> Rotated:
-        """Exchange the device's key for a new one, to which it passes its trust on (docs/keys.md). The node is closed
-        and must be opened again. ``recovery``, the device's recovery key, signs too; with ``keep_old`` the old key
-        stays in a file beside the new. Raises UsageError, StoreError, LogError."""
+        """Exchange the device's key for a new one, to which it passes its trust on (docs/keys.md). Then open the device
+        again: this node's log takes no more. ``recovery``, the device's recovery key, signs too; with ``keep_old`` the
+        old key stays in a file beside the new. Raises UsageError, StoreError, LogError."""
         self.keyring.check_may_pass_on(recovery)
         self._cut_off()
-        rotated = rotate(self.home, self._database, self.log, self.key, recovery, keep_old=keep_old)
-        self.close()
-        return rotated
+        return rotate(self.home, self._database, self.log, self.key, recovery, keep_old=keep_old)
 
     def back_up(self, path: str | os.PathLike[str], passphrase: str | None = None) -> Notes:
         """Write key, log and receipts, not the models, to a new file; ``verity.backup.restore`` makes a device of it.
