@@ -110,8 +110,7 @@ class DeviceLog:
 
     def _next_place(self, stored: Rows, head: Head, pending: Sequence[bytes]) -> Place:
         """Where the next entry stands, once the end of the log is what the head says it is."""
-        beyond = "SELECT 1 FROM log_entries WHERE epoch = ? AND (position < 0 OR position >= ?) LIMIT 1"
-        if stored.connection.execute(beyond, (self.epoch, head.size)).fetchone():
+        if stored.reaches_beyond(head.size):
             raise LogError(f"the log holds entries beyond its signed head, which counts {head.size}", rows.HINT)
         if tree.fold(pending) != head.root:
             raise LogError("the log's tree does not lead to its signed root", rows.HINT)

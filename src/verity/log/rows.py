@@ -86,6 +86,16 @@ class Rows(NamedTuple):
             raise LogError(f"entry {index} is missing from the log", HINT)
         return Stored(*row)
 
+    def reaches_beyond(self, size: int) -> bool:
+        """Whether there is an entry outside the positions 0 to ``size``."""
+        # Two searches of the index: asked for both at once, SQLite reads all of it.
+        query = (
+            "SELECT (SELECT min(position) FROM log_entries WHERE epoch = ?1), "
+            "(SELECT max(position) FROM log_entries WHERE epoch = ?1)"
+        )
+        first, last = self.connection.execute(query, (self.epoch,)).fetchone()
+        return first is not None and (first < 0 or last >= size)
+
     def leaves(self, indices: Sequence[int]) -> dict[int, bytes]:
         """The data of the leaves at these indices, which the caller knows to be below the log's size. LogError when one
         is missing."""
