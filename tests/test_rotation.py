@@ -27,15 +27,15 @@ from verity.statements.key_events import NAMED, Recovery, SignedEvent, Successio
 from verity.statements.receipt import EPOCH
 from verity.store.database import Database
 from verity.verify.key_events import check_event
+from verity.verify.operators import Operators
 from verity.verify.policy import Expected, Policy
 from verity.verify.report import Report
 from verity.verify.verifier import verify
-from verity.verify.witness_time import Witnesses
 
 RECOVERY, SPARE = MemorySigner(b"r" * 32), MemorySigner(b"s" * 32)
 WITNESS = MemorySigner(b"w" * 32)
 VKEY = VerifierKey("w.example/1", COSIGNATURE, WITNESS.public)
-WITNESSES = Witnesses({"Example": [str(VKEY)]})
+WITNESSES = Operators(operators={"Example": [str(VKEY)]})
 MODEL = ScriptedEngine(REPLY).model["blake3"]
 
 

@@ -39,7 +39,6 @@ from verity.store.database import Database
 from verity.store.key_events import KeptEvent, KeyEventStore
 from verity.verify.key_events import check_event, known
 from verity.verify.standing import Said, Standing, standing
-from verity.verify.witness_time import Witnesses
 
 
 class Keyring:
@@ -131,7 +130,7 @@ class Keyring:
         return standing(key or self._key.id, self._said())
 
     def _said(self) -> list[Said]:
-        return [known(kept).dated(Witnesses()) for kept in self._store.all()]
+        return [known(kept).dated((), 0.0) for kept in self._store.all()]
 
     def _say(self, key: str, body: Body, signers: Sequence[Signer]) -> Event:
         envelope = sign_event(key, body, signers)

@@ -18,7 +18,6 @@ from verity.log.checkpoint import Checkpoint
 from verity.statements.key_events import Body, ClosedLog, Event, Recovery, Revocation, SignedEvent, Succession
 from verity.verify.key_events import check_event
 from verity.verify.standing import MAX_CHAIN, Receipt, Said, heirs, judge, standing
-from verity.verify.witness_time import Witnesses
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[2] / "spec/vectors/keys.json").read_text())
 EVENTS = {name: check_event(msgspec.convert(event, SignedEvent)) for name, event in VECTORS["events"].items()}
@@ -28,7 +27,7 @@ DEVICE = VECTORS["key"]
 def _published(case: dict[str, Any]) -> list[Said]:
     said = []
     for line in case["known"]:
-        known = EVENTS[line["event"]].dated(Witnesses())
+        known = EVENTS[line["event"]].dated((), 0.0)
         said.append(msgspec.structs.replace(known, by=line["by"]))
     return said
 

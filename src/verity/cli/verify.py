@@ -33,6 +33,14 @@ from verity.cli.terminal import ProgressBars, home_option, json_option, print_js
     "--key-event", "key_events", type=click.Path(), multiple=True, metavar="FILE",
     help="What is known about keys: recovery keys, successors, revocations; may be repeated.",
 )  # fmt: skip
+@click.option("--witness", "witnesses", multiple=True, metavar="OPERATOR=KEY", help="A witness whose word counts.")
+@click.option(
+    "--witnesses",
+    "threshold",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="So many operators.  [default: a majority]",
+)
 @click.option("--policy", type=click.Path(), metavar="FILE", help="A policy (TOML): whom to trust, what must pass.")
 @click.option(
     "--calibration",

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 import uvicorn
+from starlette.types import ASGIApp
 
 from verity.errors import UsageError
 from verity.server.answering import Service
@@ -84,7 +85,7 @@ async def serve(
     with _listening(signals):
         await service.start()
         traffic = Traffic()
-        server = _server(service, rules, traffic, tls, ready)
+        server = make_server(make_app(service, rules, traffic), tls, ready)
         try:
             for model in models:
                 await service.preload(model)
@@ -94,6 +95,22 @@ async def serve(
             await _until(traffic.idle(), signals.get(), grace_s)
         finally:
             await service.stop(0.0)
+        await _until(traffic.idle(), signals.get(), _LAST_WORDS_S)
+        server.should_exit = True
+        await running
+    return received
+
+
+async def serve_app(
+    app: ASGIApp, traffic: Traffic, listener: socket.socket, *, tls: Tls | None, ready: Callable[[], None]
+) -> signal.Signals:
+    """Serve any application until a signal comes; requests under way may end. Returns the signal."""
+    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    with _listening(signals):
+        server = make_server(app, tls, ready)
+        running = asyncio.create_task(server.serve(sockets=[listener]))
+        received = await _first_of(signals, running)
+        traffic.closing = True
         await _until(traffic.idle(), signals.get(), _LAST_WORDS_S)
         server.should_exit = True
         await running
@@ -146,11 +163,10 @@ class _Server(uvicorn.Server):
         self.ready()
 
 
-def _server(
-    service: Service, rules: Rules, traffic: Traffic, tls: Tls | None, ready: Callable[[], None]
-) -> uvicorn.Server:
+def make_server(app: ASGIApp, tls: Tls | None, ready: Callable[[], None]) -> _Server:
+    """A server that is not running yet."""
     config = uvicorn.Config(
-        make_app(service, rules, traffic),
+        app,
         http=Patience,
         ws="none",
         lifespan="off",

@@ -29,9 +29,10 @@ from verity.statements.key_events import (
 from verity.statements.receipt import Place, Statement, convert_field, read_statement
 from verity.store.key_events import KeptEvent
 from verity.verify.logged import check_logged, open_head
+from verity.verify.operators import Operators
 from verity.verify.report import Check
 from verity.verify.standing import Receipt, Said, heirs, judge, standing
-from verity.verify.witness_time import Witnesses, witnessed_by
+from verity.verify.witnessed import witnessed_by
 
 NAME = "key-current"
 
@@ -51,18 +52,18 @@ class KnownEvent(msgspec.Struct, frozen=True):
     checkpoint: str = ""
     known_s: int | None = None
 
-    def dated(self, witnesses: Witnesses) -> Said:
-        """The event with the earliest time by which it was certainly said. A head with a cosignature that does not hold
-        dates nothing."""
+    def dated(self, asked: Sequence[Operators], now_s: float) -> Said:
+        """The event with the earliest time by which it was certainly said, by the witnesses of ``asked``. A head with a
+        cosignature that does not hold dates nothing."""
         times = [] if self.known_s is None else [self.known_s]
         if not self.checkpoint:
             return Said(self.event, min(times, default=None))
         head, note = split(self.checkpoint)
+        device = head.origin.split("/")[1]  # of a device's log, as was checked
         with contextlib.suppress(SignatureError, FormatError):
-            seen = witnessed_by(note, witnesses)
+            seen = witnessed_by(note, asked, device, now_s)
             times += [] if seen is None else [seen]
-        own = head.origin.split("/")[1:2] == [self.event.key]
-        return Said(self.event, min(times, default=None), head if own else None)
+        return Said(self.event, min(times, default=None), head if device == self.event.key else None)
 
 
 def check_event(signed: SignedEvent, known_s: int | None = None) -> KnownEvent:
@@ -141,11 +142,13 @@ def ended(device: str, known: Sequence[Said]) -> bool:
     return now.revocation is not None or bool(now.successions)
 
 
-def key_current(bundle: Bundle, result: Statement, device: str, known: Sequence[Said], witnesses: Witnesses) -> Check:
-    """What is known about the device's key, held against the receipt. Raises FormatError, SignatureError for a
-    checkpoint or a cosignature that does not hold."""
-    head, seen = open_head(bundle.log.checkpoint, device), witnessed_by(split(bundle.log.checkpoint)[1], witnesses)
-    receipt = Receipt(head, result.predicate.log.index, seen)
-    judged = judge(standing(device, known), receipt)
+def key_current(
+    bundle: Bundle, result: Statement, device: str, known: Sequence[Said], asked: Sequence[Operators], now_s: float
+) -> Check:
+    """What is known about the device's key, held against the receipt. Raises FormatError, LogError, SignatureError for
+    a checkpoint or a cosignature that does not hold."""
+    head = open_head(bundle.log.checkpoint, device)
+    seen = witnessed_by(split(bundle.log.checkpoint)[1], asked, device, now_s)
+    judged = judge(standing(device, known), Receipt(head, result.predicate.log.index, seen))
     count = sum(said.event.key == device for said in known)
     return Check(NAME, judged.status, judged.sentence, {**judged.evidence, "events": count})
