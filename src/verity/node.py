@@ -108,6 +108,10 @@ class Node:
         earlier = epoch < self.log.epoch and public not in (None, self.key.public)
         return DeviceLog(self._database, RetiredKey(public) if earlier and public else self.key, epoch)
 
+    def publisher_of(self, epoch: int) -> Publisher:
+        """Publishes the heads of an epoch: the last one of a log that was closed is witnessed like any other."""
+        return Publisher(self._database, self.log_of(epoch))
+
     def __enter__(self) -> Node:
         return self
 

@@ -47,11 +47,12 @@ _AGAIN = "wait for it to end, stop `verity serve`, and try again: nothing was ch
 
 
 class Rotated(NamedTuple):
-    """The keys before and after (64 hex digits), the new log's name, the succession's digest, how many promised answers
-    were given up, and where the old key lies if it was to be kept."""
+    """The keys before and after (64 hex digits), the epoch that was closed, the new log's name, the succession's
+    digest, how many promised answers were given up, and where the old key lies if it was to be kept."""
 
     old: str
     new: str
+    closed: int
     log: str
     event: str
     given_up: int
@@ -76,7 +77,7 @@ def rotate(
         passing = _Passing(database, log, key, successor)
         event = passing.run([key, successor, *([recovery] if recovery is not None else [])])
         _take_place(home)
-    return Rotated(key.id, successor.id, passing.origin, event.digest, passing.given_up, kept)
+    return Rotated(key.id, successor.id, log.epoch, passing.origin, event.digest, passing.given_up, kept)
 
 
 def settled(home: Path, database: Database, key: DeviceKey) -> DeviceKey:

@@ -19,8 +19,11 @@ from version_1 import make_version_1, version_of
 
 from verity.backup import restore
 from verity.engines.scripted import ScriptedEngine
+from verity.identity.device_key import DeviceKey
+from verity.identity.recovery_key import load_recovery_key
 from verity.store.bundles import read_bundle, read_request, read_signed_intent
 from verity.store.database import MIGRATIONS
+from verity.verify.key_events import check_event
 
 MODEL = b"GGUF" + b"".join(n.to_bytes(4, "big") for n in range(300_000))
 PROMPT = "Tell me of the quick brown fox"
@@ -86,9 +89,14 @@ def orphan(world: World, crasher: Crasher) -> None:
 
 def _given(*steps: Callable[[World], list[str]]) -> Callable[[World, Crasher], None]:
     """A device to which these commands were given."""
+    return _after(device, *steps)
 
+
+def _after(
+    before: Callable[[World, Crasher], None], *steps: Callable[[World], list[str]]
+) -> Callable[[World, Crasher], None]:
     def prepare(world: World, crasher: Crasher) -> None:
-        device(world, crasher)
+        before(world, crasher)
         for step in steps:
             ended = crasher.run(*step(world), home=world.home)
             assert ended.code == 0, ended.stderr
@@ -125,6 +133,23 @@ def with_session(world: World, crasher: Crasher) -> None:
     assert ended.code == 0, ended.stderr
     world.facts["session"] = ended.said["receipt"]
     world.file("new.verity.json").rename(world.file("session.verity.json"))
+
+
+def single_key(world: World, crasher: Crasher) -> None:
+    """A device whose log's present head may become another key's."""
+    device(world, crasher)
+    del world.facts["checkpoint"]
+
+
+def with_lost_key(world: World, crasher: Crasher) -> None:
+    """A device that knows the recovery key of another, which was lost."""
+    device(world, crasher)
+    lost, recovery = world.file("lost"), world.file("recovery.key")
+    named = crasher.run("device", "recovery-key", "--out", recovery, "--json", home=lost)
+    assert named.code == 0, named.stderr
+    shown = crasher.run("device", "--json", home=lost)
+    world.facts["lost"] = shown.said["key"]
+    shutil.rmtree(lost)
 
 
 def version_1(world: World, crasher: Crasher) -> None:
@@ -196,6 +221,27 @@ def _backup_encrypted(world: World) -> list[str]:
 def _other_name(backup: list[str]) -> list[str]:
     """The same backup once more: what is there is never overwritten."""
     return [backup[0], backup[1] + "-2", *backup[2:]]
+
+
+def _rotate(world: World) -> list[str]:
+    return ["device", "rotate", "--out", str(world.file("new.key-event.json")), "--json"]
+
+
+def _name_recovery(world: World) -> list[str]:
+    return ["device", "recovery-key", "--out", str(world.file("new-recovery.key")), "--json"]
+
+
+def _revoke(world: World) -> list[str]:
+    return ["device", "revoke", "--since", "2026-01-01T00:00:00Z", "--reason", "lost", "--yes", "--json"]
+
+
+def _know(world: World) -> list[str]:
+    return ["device", "know", str(world.file("recovery.key.key-event.json")), "--json"]
+
+
+def _recover(world: World) -> list[str]:
+    recovery = str(world.file("recovery.key"))
+    return ["device", "recover", "--key", world.facts["lost"], "--recovery", recovery, "--json"]
 
 
 def _restore(world: World) -> list[str]:
@@ -279,6 +325,46 @@ def _backed_up(passphrase: str | None = None) -> Callable[[World], bool]:
     return done
 
 
+def _rotated(world: World) -> bool:
+    """The key is another, and both logs are whole: whoever opens the device finishes what was begun."""
+    with open_node(world.home) as node:
+        if node.key.id == world.facts["key"]:
+            assert (node.log.epoch, node.keyring.events()) == (0, [])
+            return False
+        assert not (world.home / "device.key.next").exists()
+        assert node.key.id == DeviceKey.load(world.home).id
+        assert node.log_of(0).check() == []
+        succession = check_event(node.keyring.file().events[0]).event
+        assert succession.key == world.facts["key"]
+    return True
+
+
+def _recovery_named(world: World) -> bool:
+    with open_node(world.home) as node:
+        named = node.keyring.standing().recovery
+        if named is not None:
+            assert named == load_recovery_key(world.file("new-recovery.key")).id
+            assert [check_event(event).event.key for event in node.keyring.file().events] == [node.key.id]
+    return named is not None
+
+
+def _revoked(world: World) -> bool:
+    with open_node(world.home) as node:
+        return node.keyring.standing().revocation is not None
+
+
+def _known(world: World) -> bool:
+    with open_node(world.home) as node:
+        return node.keyring.standing(world.facts["lost"]).recovery is not None
+
+
+def _recovered(world: World) -> bool:
+    with open_node(world.home) as node:
+        successor = node.keyring.standing(world.facts["lost"]).successor
+        assert successor in (None, node.key.id)
+    return successor is not None
+
+
 def _restored(world: World) -> bool:
     home = world.file("restored")
     if not home.exists():
@@ -326,6 +412,11 @@ SCENARIOS = (
         instead=lambda world: _other_name(_backup_encrypted(world)),
     ),
     Scenario("restore", "`restore`", _given(_backup), _restore, _restored, ask_between=False),
+    Scenario("rotate", "`device rotate --out`", single_key, _rotate, _rotated),
+    Scenario("recovery-key", "`device recovery-key`", device, _name_recovery, _recovery_named),
+    Scenario("revoke", "`device revoke`", device, _revoke, _revoked),
+    Scenario("know", "`device know`", with_lost_key, _know, _known),
+    Scenario("recover", "`device recover`", _after(with_lost_key, _know), _recover, _recovered),
     Scenario(
         "migrate", "the first command after an update, from schema 1", version_1,
         lambda _: ["log", "check", "--json"], _migrated,

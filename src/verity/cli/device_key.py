@@ -109,10 +109,13 @@ def rotate(
         if signer is not None:
             node.keyring.name_recovery(signer)
         _hand_out(node, out, None)
+        witnesses = node.publisher.witnesses.all()
     said = {**rotated._asdict(), "kept": str(rotated.kept) if rotated.kept else None, "event_file": out}
     lines = [f"{rotated.old} passed its trust on to {rotated.new}", f"the log goes on as {rotated.log}"]
     lines += [f"{rotated.given_up} promised answers were given up"] if rotated.given_up else []
     lines += [f"the old key is kept: {rotated.kept}"] if rotated.kept else []
+    if witnesses:
+        lines.append(f"let witnesses see it: `verity log publish --epoch {rotated.closed}`, then write --out again")
     lines.append(f"tell others: {out}" if out else "tell others: `verity device events --out FILE`")
     _tell(as_json, said, lines)
 

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@click.option("--epoch", type=click.IntRange(0, 10**15 - 1), metavar="N", help="The last head of an earlier epoch.")
 @click.option("--require", type=click.IntRange(min=1), metavar="K", help="Fail unless K witnesses have cosigned it.")
 @home_option
 @json_option
-def publish(require: int | None, home: str | None, as_json: bool) -> None:
+def publish(epoch: int | None, require: int | None, home: str | None, as_json: bool) -> None:
     """Publish the log's present head, and ask the witnesses (`verity log witness add`) to cosign it.
 
     A witness that does not is a warning. Receipts go out under the published head that most witnesses cosigned.
@@ -38,7 +39,8 @@ def publish(require: int | None, home: str | None, as_json: bool) -> None:
                 click.echo(f"warning: {outcome}; {outcome.hint}", err=True)
 
     with Node(home) as node:
-        published = node.publisher.publish(told=told)
+        publisher = node.publisher if epoch is None else node.publisher_of(epoch)
+        published = publisher.publish(told=told)
         asked = node.publisher.witnesses.all()
     lines = note.parse(published.checkpoint).lines
     cosigned = [each.key.name for each in asked if any(map(each.key.made, lines))]
