@@ -17,10 +17,13 @@ from verity.errors import FormatError, LogError, SignatureError
 from verity.statements.bundle import SignedIntent, decode_bundle, decode_signed_intent
 from verity.statements.commitments import Opening, digest_fields, withhold
 from verity.statements.dsse import Envelope
+from verity.statements.key_events import KeyEvents, decode_key_events
 from verity.statements.receipt import INTENT, RESULT, read_statement
 from verity.statements.request import read_request
 from verity.statements.strict import canonical, load, parse_json
+from verity.verify.key_events import check_event
 from verity.verify.logged import check_intent
+from verity.verify.standing import Said, standing
 
 _LIMIT = 1 << 20
 _ID = bytes(16)
@@ -83,6 +86,23 @@ def _intent(data: bytes) -> None:
     assert signed.intent.payload_bytes() in _signed()
 
 
+@functools.cache
+def _said() -> frozenset[bytes]:
+    """All that the keys of the seeds ever said about keys."""
+    return frozenset(signed.event.payload_bytes() for seed in _key_event_seeds() for signed in decode_key_events(seed))
+
+
+def _key_events(data: bytes) -> None:
+    events = decode_key_events(data)
+    assert decode_key_events(KeyEvents(events).encode()) == events
+    for signed in events:
+        event = check_event(signed).event
+        known = set(event.signers) & set(vectors("keys")["keys"].values())
+        assert signed.event.payload_bytes() in _said() or not known, "a key event was forged"
+        now = standing(event.key, [Said(event)])
+        assert now.successors == () or now.successors == (event.body.successor,)  # type: ignore[union-attr]
+
+
 def _openings(data: bytes) -> None:
     lines = load(data, list[Opening], limit=_LIMIT, what="disclosure")
     digest = digest_fields(_ID, lines)
@@ -131,6 +151,11 @@ def _intents() -> list[bytes]:
     return [SignedIntent(bundle.receipt.intent, bundle.log.checkpoint, bundle.log.intent).encode()]
 
 
+def _key_event_seeds() -> list[bytes]:
+    cases = [case["signed"] for case in vectors("keys")["reading"] if case["error"] in (None, "LogError")]
+    return [dump({"events": [signed]}) for signed in cases] + [dump({"events": cases[:3]})]
+
+
 def _opening_seeds() -> list[bytes]:
     return [dump(case["lines"]) for case in vectors("receipt")["line_cases"]]
 
@@ -158,6 +183,8 @@ TARGETS = [
     Target("request", "canonical requests", _request, _requests, (FormatError, SignatureError), structured=True),
     Target("intent", "signed intents and their log proof", _intent, _intents, (FormatError, SignatureError, LogError),
            structured=True),
+    Target("key-events", "what is said about keys", _key_events, _key_event_seeds,
+           (FormatError, SignatureError, LogError), structured=True),
     Target("openings", "lists of commitments", _openings, _opening_seeds, (FormatError,), structured=True),
     Target("notes", "a backup's notes", _notes, _note_seeds, (FormatError,), structured=True),
     Target("lines", "what the replay's process writes", _lines, _line_seeds, (), structured=True),

@@ -33,8 +33,8 @@ from verity.cli import main as verity_main
 DEAD = 137
 _HELPERS = {
     "database.transaction", "database.scrub", "database.copy_to", "database._create", "device_log.append",
-    "device_log.append_all", "device_log._swap_head", "home.write_atomically", "home.sync_folder", "locks._locked", "locks.storing",
-    "reading.measure", "recorder._append", "staging.staging",
+    "device_log.append_all", "device_log._swap_head", "home.write_atomically", "home.sync_folder", "locks._locked",
+    "locks.storing", "reading.measure", "recorder._append", "staging.staging",
 }  # fmt: skip
 """Functions that write on behalf of whoever called them, as module.function."""
 
