@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from verity.errors import LogError, ProofError, UsageError
-from verity.log import audit, rows, tree
+from verity.log import audit, rows, tiles, tree
 from verity.log.checkpoint import Checkpoint, open_checkpoint, sign
 from verity.log.rows import FIRST, Head, Rows, Stored
+from verity.log.tiles import Tile
 from verity.statements.keys import Signer
 from verity.statements.receipt import Place
 from verity.store.database import Database
@@ -180,6 +181,22 @@ class DeviceLog:
             with _proving():
                 tree.check_consistency(old, new, *roots, proof)
             return proof
+
+    def root(self, size: int) -> bytes:
+        """The root of the log's first ``size`` entries."""
+        with self._snapshot() as stored:
+            head = self._head(stored)
+            return _root(stored, head, _check_size(size, head))
+
+    def tile(self, tile: Tile) -> bytes:
+        """The bytes of a tile, or of a bundle of entries, that the log has."""
+        with self._snapshot() as stored:
+            if not tile.within(self._head(stored).size):
+                raise UsageError(f"the log has no {tile.path}")
+            if tile.level == tiles.ENTRIES:
+                entries = stored.entries(tiles.WIDTH * tile.index, tile.stop)
+                return tiles.encode_bundle([entry.entry for entry in entries])
+            return tiles.hashes_of(tile, stored.node)
 
     def check(
         self,

@@ -43,6 +43,11 @@ def latest_epoch(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT coalesce(max(epoch), 0) FROM log_heads").fetchone()[0])
 
 
+def epochs(connection: sqlite3.Connection) -> list[int]:
+    """The epochs of the device's log, the first one first."""
+    return [int(row[0]) for row in connection.execute("SELECT epoch FROM log_heads ORDER BY epoch")]
+
+
 class Rows(NamedTuple):
     """The rows of one epoch, over a connection inside a transaction or snapshot: what is read belongs together."""
 
