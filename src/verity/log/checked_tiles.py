@@ -29,7 +29,7 @@ class CheckedTiles:
 
     def __init__(self, head: Checkpoint, read: Read) -> None:
         self.head = head
-        self.node: Node = tiles.node_from(head.size, self._hashes)
+        self.node: Node = tiles.node_from(head.size, self.hashes)
         self._read = read
         self._known: OrderedDict[Tile, list[bytes]] = OrderedDict()
         self._edge: dict[Tile, bytes] | None = None
@@ -46,15 +46,20 @@ class CheckedTiles:
         """Whether this is that full tile, or that bundle. Reads what it is checked against, where it must."""
         if tile.level == ENTRIES:
             leaves = [hash_leaf(entry) for entry in tiles.decode_bundle(tile, data)]
-            if leaves != self._hashes(tile._replace(level=0)):
+            if leaves != self.hashes(tile._replace(level=0)):
                 raise ProofError(f"{tile.path} holds other entries than the tree has leaves of")
             return
         hashes = tiles.split_hashes(tile, data)
-        if root_of(hashes) != self.node(8 * tile.level + 8, tile.index):
+        if root_of(hashes) != self.node(8 * tile.level + 8, tile.number):
             raise ProofError(f"{tile.path} does not lead to the signed root")
         self._keep(tile, hashes)
 
-    def _hashes(self, tile: Tile) -> list[bytes]:
+    def check_root(self) -> None:
+        """Whether the edge gives the root: what a reader who wants no tile yet asks first."""
+        self._edge_tiles()
+
+    def hashes(self, tile: Tile) -> list[bytes]:
+        """The hashes of a tile of this tree."""
         known = self._known.get(tile)
         if known is None:
             known = tiles.split_hashes(tile, self.tile(tile))
@@ -72,6 +77,6 @@ class CheckedTiles:
             read = {tile: self._read(tile) for tile in tiles.edge_of(self.head.size)}
             hashes = [(tile, tiles.split_hashes(tile, data)) for tile, data in read.items()]
             if tiles.root_of_edge(hashes) != self.head.root:
-                raise ProofError(f"the tiles at the right edge do not give the signed root, at {self.head.size} entries")
+                raise ProofError(f"the tiles at the right edge do not give the root of {self.head.size} entries")
             self._edge = read
         return self._edge

@@ -194,7 +194,7 @@ class DeviceLog:
             if not tile.within(self._head(stored).size):
                 raise UsageError(f"the log has no {tile.path}")
             if tile.level == tiles.ENTRIES:
-                entries = stored.entries(tiles.WIDTH * tile.index, tile.stop)
+                entries = stored.entries(tiles.WIDTH * tile.number, tile.stop)
                 return tiles.encode_bundle([entry.entry for entry in entries])
             return tiles.hashes_of(tile, stored.node)
 

@@ -78,6 +78,7 @@ def open_head(text: bytes | str, key: VerifierKey) -> Checkpoint:
     head = open_checkpoint(text, key.public)
     if head.origin != key.name:
         raise FormatError(
-            f"the checkpoint is of the log {head.origin[:120]}, not of {key.name[:120]}", "check the address and the key"
+            f"the checkpoint is of the log {head.origin[:120]}, not of {key.name[:120]}",
+            "check the address and the key",
         )
     return head

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from verity.errors import FetchError, UsageError
+from verity.errors import FetchError, LogError, UsageError
 from verity.log import tiles
 from verity.log.checked_tiles import Read
 from verity.log.tile_folder import TileFolder
@@ -64,7 +64,7 @@ class Below:
 
 def reader(source: Source) -> Read:
     """Read tiles from a source. A partial tile that is gone is cut from the full one: a log that grew may delete it
-    (tlog-tiles, "Partial Tiles"). Raises FetchError when there is neither."""
+    (tlog-tiles, "Partial Tiles"). Raises LogError when there is neither."""
 
     def read(tile: Tile) -> bytes:
         data = source.read(tile.path, _limit(tile))
@@ -73,7 +73,7 @@ def reader(source: Source) -> Read:
             whole = source.read(full.path, _limit(full))
             data = whole if whole is None else tiles.cut(tile, whole)
         if data is None:
-            raise FetchError(f"{tile.path} is missing, though the signed head counts it", "ask the log's owner for it")
+            raise LogError(f"{tile.path} is missing, though the signed head counts it", "ask the log's owner for it")
         return data
 
     return read

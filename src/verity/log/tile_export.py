@@ -60,11 +60,10 @@ def _export(
     head = _opened(published.checkpoint, log, public)
     there = place.read(CHECKPOINT, note.MAX_BYTES)
     before = 0 if there is None else _known_size(place, there, log, head, public)  # step 1
-    checked, written, done = CheckedTiles(head, log.tile), 0, 0
+    checked, written = CheckedTiles(head, log.tile), 0
     total = tiles.count_tiles(0, head.size)
-    for tile in tiles.tiles_of(head.size):  # step 2
+    for done, tile in enumerate(tiles.tiles_of(head.size), 1):  # step 2
         written += _write(place, tile, checked, before)
-        done += 1
         if progress is not None:
             progress(done, total, f"epoch {log.epoch}")
     if there != published.checkpoint.encode():
@@ -96,7 +95,9 @@ def _known_size(place: TileFolder, there: bytes, log: DeviceLog, head: Checkpoin
             "publish the present head: --publish; if the log is shorter than that, keep the folder as evidence",
         )
     if log.root(old.size) != old.root:
-        raise LogError(f"{place.root} holds another history of this log: two heads at {old.size} entries", EVIDENCE_HINT)
+        raise LogError(
+            f"{place.root} holds another history of this log: two heads at {old.size} entries", EVIDENCE_HINT
+        )
     return old.size
 
 

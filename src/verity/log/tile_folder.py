@@ -19,7 +19,7 @@ from verity.store.home import guarded, sync_folder, write_atomically
 
 CHECKPOINT = "checkpoint"
 INDEX = "index.json"
-EVIDENCE_HINT = "nothing was overwritten: keep both as evidence; `verity log fsck` says which follows from the signed head"
+EVIDENCE_HINT = "nothing was overwritten: keep both as evidence; `verity log fsck` says which is the signed one"
 
 _MODE = 0o644
 _LEFT = re.compile(r"\..+\.tmp")
@@ -86,6 +86,11 @@ class TileFolder:
         with guarded(place):
             self._make(place.parent)
             write_atomically(place, data, _MODE)
+
+    def remove(self, path: str) -> None:
+        """Take a file away, if it is there. For notes of the writer's own; a tile stays."""
+        with guarded(self.root / path):
+            (self.root / path).unlink(missing_ok=True)
 
     def paths(self) -> Iterator[str]:
         """All files, links included."""

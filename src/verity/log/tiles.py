@@ -1,7 +1,7 @@
 """Static tiles of a log: C2SP tlog-tiles (https://c2sp.org/tlog-tiles), without I/O; specified in spec/tiles.md.
 
-A tree is cut into tiles of 256 hashes: the tile (level, index) holds the roots of the complete subtrees of
-256**level leaves from number 256 * index on. A tile at the right edge may hold fewer, and is then called partial. An
+A tree is cut into tiles of 256 hashes: the tile (level, number) holds the roots of the complete subtrees of
+256**level leaves from number 256 * number on. A tile at the right edge may hold fewer, and is then called partial. An
 entry bundle holds the leaves' data instead, and is written here as the tile of level ENTRIES. Their paths::
 
     tile/0/x001/x234/067       the full tile 1234067 of level 0
@@ -30,16 +30,14 @@ MAX_PATH = 64
 """Characters: longer than the path of any tile of a tree below 2^63."""
 
 _HEIGHT = 8
-_PATH = re.compile(
-    r"tile/(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?", re.ASCII
-)
+_PATH = re.compile(r"tile/(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?", re.ASCII)
 
 
 class Tile(NamedTuple):
-    """Which hashes (or entries) of a tree: ``width`` of them, 1 to 256, from ``256 * index`` on in ``level``."""
+    """Which hashes (or entries) of a tree: ``width`` of them, 1 to 256, from ``256 * number`` on in ``level``."""
 
     level: int
-    index: int
+    number: int
     width: int = WIDTH
 
     @property
@@ -49,7 +47,7 @@ class Tile(NamedTuple):
     @property
     def path(self) -> str:
         """Where it is served, below the log's prefix."""
-        digits = f"{self.index:0{3 * (-(-len(str(self.index)) // 3))}d}"
+        digits = f"{self.number:0{3 * (-(-len(str(self.number)) // 3))}d}"
         groups = [digits[at : at + 3] for at in range(0, len(digits), 3)]
         number = "/".join([f"x{group}" for group in groups[:-1]] + groups[-1:])
         level = "entries" if self.level == ENTRIES else self.level
@@ -58,7 +56,7 @@ class Tile(NamedTuple):
     @property
     def stop(self) -> int:
         """How many hashes of its level (entries, of a bundle) come before its end."""
-        return WIDTH * self.index + self.width
+        return WIDTH * self.number + self.width
 
     def within(self, size: int) -> bool:
         """Whether a tree of this size has all of its hashes."""
@@ -91,8 +89,8 @@ def new_tiles(old_size: int, new_size: int) -> Iterator[Tile]:
     levels = [level for level in range(SIZE_LIMIT.bit_length() // _HEIGHT + 1) if new_size >> _HEIGHT * level]
     for level in [*levels[::-1], *([ENTRIES] if new_size else [])]:
         before, after = (size >> _HEIGHT * max(level, 0) for size in (old_size, new_size))
-        for index in range(before // WIDTH, after // WIDTH):
-            yield Tile(level, index)
+        for number in range(before // WIDTH, after // WIDTH):
+            yield Tile(level, number)
         if after % WIDTH and after > before:
             yield Tile(level, after // WIDTH, after % WIDTH)
 
@@ -117,7 +115,7 @@ def count_tiles(old_size: int, new_size: int) -> int:
 
 def hashes_of(tile: Tile, node: Node) -> bytes:
     """The bytes of a tile of hashes."""
-    return b"".join(node(_HEIGHT * tile.level, place) for place in range(WIDTH * tile.index, tile.stop))
+    return b"".join(node(_HEIGHT * tile.level, place) for place in range(WIDTH * tile.number, tile.stop))
 
 
 def split_hashes(tile: Tile, data: bytes) -> list[bytes]:
@@ -136,7 +134,8 @@ def encode_bundle(entries: Sequence[bytes]) -> bytes:
 
 def decode_bundle(tile: Tile, data: bytes) -> list[bytes]:
     """The entries of a bundle. Raises FormatError unless there are as many as the tile is wide, and nothing else."""
-    entries, at = [], 0
+    entries: list[bytes] = []
+    at = 0
     while at < len(data) and len(entries) < tile.width:
         start = at + 2
         at = start + int.from_bytes(data[at:start], "big")
@@ -165,9 +164,9 @@ def node_from(size: int, read: Callable[[Tile], Sequence[bytes]]) -> Node:
             raise ProofError(f"a tree of {size} leaves has no complete subtree at level {level}, position {position}")
         above, within = divmod(level, _HEIGHT)
         first = position << within
-        index, start = divmod(first, WIDTH)
-        width = min(WIDTH, (size >> _HEIGHT * above) - WIDTH * index)
-        return root_of(read(Tile(above, index, width))[start : start + (1 << within)])
+        number, start = divmod(first, WIDTH)
+        width = min(WIDTH, (size >> _HEIGHT * above) - WIDTH * number)
+        return root_of(read(Tile(above, number, width))[start : start + (1 << within)])
 
     return node
 
