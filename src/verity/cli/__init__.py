@@ -27,7 +27,7 @@ VERBS = {
     "models": "List, check and remove the models on this device.",
     "adapters": "List, add and remove the adapters on this device.",
     "device": "Show this device's key and log.",
-    "log": "List, prove, check and compact this device's log.",
+    "log": "List, prove, check and publish this device's log; keep copies of others'.",
     "backup": "Write key, log and receipts to one file.",
     "restore": "Make a device of a backup, in a new epoch of the log.",
     "doctor": "Say what works on this computer and device, and what to do about what does not.",

@@ -64,7 +64,7 @@ def export(
     ):
         raise UsageError("a proof opens nothing", "give --save FILE too, for the bundle")
     selection = _selection(**chosen) if save is not None else None
-    if states and not selection.everything:
+    if states and selection is not None and not selection.everything:
         raise UsageError("a state tells everything before it", "export --everything with --states")
     written = {"proofs": _write_proofs(receipt, Path(tlog_proof), home)} if tlog_proof is not None else {}
     if save is not None:

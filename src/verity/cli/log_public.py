@@ -1,4 +1,4 @@
-"""``verity log`` for what others see: publish the log, keep and check copies of anybody's, compare heads, check proofs."""
+"""``verity log`` for what others see: publish, copy and derive logs again, compare heads, check proofs."""
 
 from __future__ import annotations
 
