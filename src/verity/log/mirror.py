@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from typing import NamedTuple, NoReturn
 
-from verity.errors import FormatError, LogError, ProofError
+from verity.errors import FormatError, LogError, ProofError, SignatureError
 from verity.log import note, tiles
 from verity.log.checked_tiles import CheckedTiles, Read
 from verity.log.checkpoint import Checkpoint
@@ -53,8 +53,10 @@ def fetch_head(source: Source, key: VerifierKey) -> tuple[Checkpoint, str]:
     data = source.read(CHECKPOINT, note.MAX_BYTES)
     if data is None:
         raise LogError("there is no checkpoint: no log is published there", "check the address")
-    head = open_head(data, key)
-    return head, data.decode()
+    try:
+        return open_head(data, key), data.decode()
+    except (FormatError, SignatureError) as error:
+        raise type(error)(str(error), error.hint or "check the address and the key, or ask the log's owner") from error
 
 
 class Mirror:

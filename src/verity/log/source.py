@@ -46,7 +46,7 @@ def opened(where: str) -> Iterator[Source]:
         with _client(where) as client:
             yield WebSource(client, where)
         return
-    if not Path(where).is_dir():
+    if not where or "\0" in where or not Path(where).is_dir():
         raise UsageError(f"{where[:200]!r} is neither a folder nor an address", "give a folder, or https://…")
     yield TileFolder(Path(where))
 
