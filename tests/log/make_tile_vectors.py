@@ -80,7 +80,8 @@ def log(size: int) -> dict[str, Any]:
 def paths() -> list[dict[str, Any]]:
     good: list[tuple[int | str, int, int]] = [
         (0, 0, 256), (0, 0, 1), (0, 0, 255), (0, 999, 256), (0, 1000, 256), (0, 1234067, 256), (0, 1234067, 8),
-        (1, 3, 17), (5, 2, 256), (7, 0, 127), ("entries", 0, 256), ("entries", 12345, 9), (0, (2**63 - 256) // 256, 255),
+        (1, 3, 17), (5, 2, 256), (7, 0, 127), ("entries", 0, 256), ("entries", 12345, 9),
+        (0, (2**63 - 256) // 256, 255),
     ]  # fmt: skip
     wrong = [
         "", "tile", "tile/0", "tile/0/", "tile/0/0", "tile/0/00", "tile/0/0000", "tile/0/x000/000", "tile/0/x001",
@@ -88,7 +89,8 @@ def paths() -> list[dict[str, Any]]:
         "tile/data/000", "tile/64/000", "tile/8/000", "tile/7/000", "tile/7/000.p/128", "tile/0/000.p/0",
         "tile/0/000.p/256", "tile/0/000.p/01", "tile/0/000.p/", "tile/0/000.p/1/", "tile/0/000.p/-1", "/tile/0/000",
         "tile/0/000/", "tile/0/../0/000", "tile//000", "tile/0/000\n", "tile/0/\u0660\u0660\u0660", "tile/8/0/000",
-        "tile/0/000.P/1", "tile/0/x999/x999/x999/x999/x999/x999/999", "tile/entries/0", "tile/Entries/000", "checkpoint",
+        "tile/0/000.P/1", "tile/0/x999/x999/x999/x999/x999/x999/999", "tile/entries/0", "tile/Entries/000",
+        "checkpoint",
     ]  # fmt: skip
     cases = [{"path": path(*g), "level": g[0], "number": g[1], "width": g[2], "error": None} for g in good]
     return cases + [{"path": text, "error": "FormatError"} for text in wrong]

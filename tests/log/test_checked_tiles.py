@@ -43,7 +43,9 @@ def test_any_flipped_bit_is_seen(path: str) -> None:
             checked(wrong).tile(tile)
 
 
-@pytest.mark.parametrize("edit", [lambda d: d[:-1], lambda d: d + b"\0", lambda d: b"", lambda d: d[32:], lambda d: d * 2])
+@pytest.mark.parametrize(
+    "edit", [lambda d: d[:-1], lambda d: d + b"\0", lambda d: b"", lambda d: d[32:], lambda d: d * 2]
+)
 def test_a_tile_of_another_length(edit: object) -> None:
     files = published(entries(300))
     for tile in tiles.tiles_of(300):

@@ -130,7 +130,7 @@ def test_a_log_of_anybody_under_its_own_name(copy: TileFolder) -> None:
 def test_a_log_that_was_set_back(copy: TileFolder) -> None:
     update(copy, published(entries(700)))
     before = read_back(copy.root)
-    with pytest.raises(LogError, match="shows 300 entries .* once showed 700"):
+    with pytest.raises(LogError, match=r"shows 300 entries .* once showed 700"):
         update(copy, published(entries(300)))
     assert read_back(copy.root) == before
     assert evidences(copy) == []
@@ -185,7 +185,7 @@ def test_a_copy_that_was_damaged_here_is_not_the_sources_fault(copy: TileFolder)
     place.parent.mkdir(parents=True, exist_ok=True)
     (copy.root / CHECKPOINT).unlink()
     place.write_bytes(bytes(8192))
-    with pytest.raises(LogError, match="the copy in .* is damaged"):
+    with pytest.raises(LogError, match=r"the copy in .* is damaged"):
         update(copy, published(entries(300)))
     assert place.read_bytes() == bytes(8192)
 

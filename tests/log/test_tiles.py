@@ -104,7 +104,9 @@ def test_a_path_is_read_as_the_tile_that_it_is_of(tile: Tile) -> None:
     assert tiles.parse_path(tile.path) == tile
 
 
-@given(st.one_of(st.text(max_size=80), st.from_regex(r"tile/[0-9a-z]{1,8}/[x0-9/]{1,20}(\.p/[0-9]{1,4})?", fullmatch=True)))
+@given(
+    st.one_of(st.text(max_size=80), st.from_regex(r"tile/[0-9a-z]{1,8}/[x0-9/]{1,20}(\.p/[0-9]{1,4})?", fullmatch=True))
+)
 def test_any_text_is_a_path_or_refused(text: str) -> None:
     try:
         tile = tiles.parse_path(text)
