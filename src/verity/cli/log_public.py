@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from verity.statements.bundle import Consistency
 
 _MAX_PROOF = 1 << 20
-_MAX_ENTRY = 0xFFFF
 key_option = click.option(
     "--key", required=True, metavar="K", help="The device (64 digits), or the key of one log (NAME+KEYID+BASE64)."
 )
@@ -160,8 +159,6 @@ def _entry_of(path: str, salt: bytes | None, index: int) -> bytes:
 
 
 def _hex(text: str) -> bytes:
-    if len(text) > 2 * _MAX_ENTRY:
-        raise UsageError(f"an entry has at most {_MAX_ENTRY:,} bytes", "give the leaf's data")
     try:
         return bytes.fromhex(text)
     except ValueError as error:
