@@ -7,7 +7,7 @@ import re
 import httpx
 
 from fuzz.target import Target, dump, vectors, written
-from verity.cli.log import _read_proof
+from verity.cli.log_public import _read_proof
 from verity.cli.terminal import read_checkpoint, read_passphrase
 from verity.engines.templates import CHATML, MAX_RENDERED, ChatTemplate
 from verity.errors import EngineError, FormatError, UsageError

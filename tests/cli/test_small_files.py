@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from verity.cli.log import _read_proof
+from verity.cli.log_public import _read_proof
 from verity.cli.terminal import read_checkpoint, read_passphrase, read_schema
 from verity.engines.grammar import json_schema
 from verity.errors import FormatError, UsageError
