@@ -170,12 +170,20 @@ def test_a_folder_of_another_device_or_history_is_refused(device: Device, tmp_pa
     other.database.close()
 
 
-@pytest.mark.parametrize("table", ["log_nodes", "log_entries"])
-def test_what_is_damaged_on_the_disk_is_not_published(device: Device, tmp_path: Path, table: str) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE log_blocks SET hashes = zeroblob(32) || substr(hashes, 33) WHERE level = 0 AND position = 0",
+        "UPDATE log_blocks SET hashes = substr(hashes, 33)",
+        "UPDATE log_entries SET entry = zeroblob(32) WHERE position = 1",
+        "UPDATE log_entries SET entry = x'00' WHERE position = 1",
+        "DELETE FROM log_entries WHERE position = 2",
+    ],
+)
+def test_what_is_damaged_on_the_disk_is_not_published(device: Device, tmp_path: Path, damage: str) -> None:
     device.append(5)
-    column, at = ("hash", "level = 0 AND position = 0") if table == "log_nodes" else ("entry", "position = 1")
     with device.database.transaction() as connection:
-        connection.execute(f"UPDATE {table} SET {column} = ? WHERE {at}", (bytes(32),))
+        assert connection.execute(damage).rowcount
     with pytest.raises(LogError):
         device.published.export(tmp_path / "out", publish=True)
     assert not [path for path in read_back(tmp_path / "out") if path.endswith("checkpoint")]

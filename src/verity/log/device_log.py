@@ -217,9 +217,9 @@ class DeviceLog:
             if not tile.within(self._head(stored).size):
                 raise UsageError(f"the log has no {tile.path}")
             if tile.level == tiles.ENTRIES:
-                entries = stored.entries(tiles.WIDTH * tile.number, tile.stop)
-                return tiles.encode_bundle([entry.entry for entry in entries])
-            return tiles.hashes_of(tile, stored.node)
+                leaves = stored.leaves(range(tiles.WIDTH * tile.number, tile.stop))
+                return tiles.encode_bundle([leaves[index] for index in sorted(leaves)])
+            return b"".join(stored.hashes(tiles.places_of(tile)))
 
     def check(
         self,

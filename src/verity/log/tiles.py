@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from verity.errors import FormatError, ProofError
-from verity.log.tree import HASH_SIZE, SIZE_LIMIT, Node, fold, root_of
+from verity.log.tree import HASH_SIZE, SIZE_LIMIT, Node, Place, fold, root_of
 
 WIDTH = 256
 ENTRIES = -1
@@ -113,9 +113,14 @@ def count_tiles(old_size: int, new_size: int) -> int:
 # --- what is in them --------------------------------------------------------------------------------------------------
 
 
+def places_of(tile: Tile) -> list[Place]:
+    """Which hashes of the tree a tile holds."""
+    return [(_HEIGHT * tile.level, position) for position in range(WIDTH * tile.number, tile.stop)]
+
+
 def hashes_of(tile: Tile, node: Node) -> bytes:
     """The bytes of a tile of hashes."""
-    return b"".join(node(_HEIGHT * tile.level, place) for place in range(WIDTH * tile.number, tile.stop))
+    return b"".join(node(*place) for place in places_of(tile))
 
 
 def split_hashes(tile: Tile, data: bytes) -> list[bytes]:
