@@ -53,6 +53,8 @@ def verify(
     checkpoint: str | None = None,
     previous: Bundle | bytes | str | os.PathLike[str] | None = None,
     policy: Policy | str | os.PathLike[str] | None = None,
+    witnesses: Sequence[str] = (),
+    threshold: int | None = None,
     spot: int | None = None,
     states: str | os.PathLike[str] | StateSource | None = None,
     replay: bool | None = None,
@@ -75,6 +77,8 @@ def verify(
     checkpoint  a checkpoint of the device's log that you kept from before
     previous    the bundle of the turn before, which you verify by itself: this one must go on from it
     policy      a Policy or the path of one. What it requires, and whatever you name here, must pass
+    witnesses   whose cosignatures of the log's head count: ``OPERATOR=KEY``; an operator may have several
+    threshold   how many operators must have cosigned; a majority unless given
     spot        replay only so many segments, drawn now at random, instead of the whole (``replay`` true: beside it)
     states      where the prover's states are for that: a file (default: the one beside the bundle's file), the address
                 of the device's server, or a function like ``Node.states``
@@ -90,6 +94,7 @@ def verify(
     from verity.sampling.noise import read_nonce
     from verity.statements.keys import parse_key
     from verity.store.bundles import read_bundle, read_request
+    from verity.verify.operators import named
     from verity.verify.policy import Expected, Policy, read_policy
     from verity.verify.verifier import verify as verify_bundle
 
@@ -115,6 +120,7 @@ def verify(
         checkpoint=checkpoint,
         previous=read_bundle(previous) if previous is not None else None,
         spot=challenge,
+        witnesses=named(witnesses, threshold),
         calibrations=_calibrations(calibration),
     )
     if not (replay or spot) or (replayer is not None and not isinstance(replayer, Shared)):

@@ -12,10 +12,14 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from verity.elements import token_tree
-from verity.errors import UsageError
+from verity.errors import LogError, ProofError, UsageError
 from verity.identity.device_key import DeviceKey
 from verity.log.checkpoint import open_checkpoint
 from verity.log.device_log import DeviceLog
+from verity.log.note import parse
+from verity.log.published import Published, PublishedHeads
+from verity.log.rows import HINT
+from verity.log.tree import check_inclusion, hash_leaf
 from verity.recorder import read_entry
 from verity.statements.bundle import (
     Bundle,
@@ -76,12 +80,13 @@ class Exporter:
         self._key = key
         self._log = log
         self._log_of = log_of
+        self._published = PublishedHeads(database)
         self.receipts = Receipts(database)
         self._steps = Steps(database.path.parent)
 
     def bundle(self, receipt_id: str, selection: Selection = EVERYTHING, since: str | None = None) -> Bundle:
-        """The bundle of a finished receipt, under its log's present checkpoint. ``since`` is a checkpoint that the
-        reader holds: the bundle then shows that the log only grew from there.
+        """The bundle of a finished receipt, under the published head that most witnesses cosigned, or else its log's
+        present one. ``since`` is a checkpoint that the reader holds: the bundle then shows that the log only grew.
 
         Raises UsageError for a receipt, message, range or field that there is not, a receipt that was forgotten or has
         no result, or more steps than a bundle can hold; LogError when what is kept is damaged; FormatError for a
@@ -98,7 +103,7 @@ class Exporter:
         if not selection.nothing:
             disclosure = _disclose(kept, *self.receipts.private(kept), selection, self._steps)
         indices = (kept.intent_position, kept.result_position)
-        checkpoint, paths = log.proofs(indices)
+        checkpoint, paths = self._proofs(log, indices)
         intent, result = (self._entry(log, index, paths[index]) for index in indices)
         grown = self._grown(log, since, checkpoint) if since is not None else msgspec.UNSET
         part = LogPart(checkpoint=checkpoint, intent=intent[1], result=result[1], consistency=grown)
@@ -121,9 +126,27 @@ class Exporter:
         return self._proven(self._log, index)
 
     def _proven(self, log: DeviceLog, index: int) -> tuple[Envelope, str, LogProof]:
-        checkpoint, paths = log.proofs([index])
+        checkpoint, paths = self._proofs(log, [index])
         envelope, proof = self._entry(log, index, paths[index])
         return envelope, checkpoint, proof
+
+    def _proofs(self, log: DeviceLog, indices: Sequence[int]) -> tuple[str, dict[int, list[bytes]]]:
+        """Of the published heads that count these entries, the one that most witnesses cosigned, and of these the
+        earliest: its times say most. The log's present head while none is published. With the paths under it."""
+        published = self._published.all(log.epoch, max(indices) + 1)
+        if not published:
+            return log.proofs(indices)
+        best = max(published, key=lambda head: (len(parse(head.checkpoint).lines), -head.size))
+        return best.checkpoint, {index: self._path(log, index, best) for index in indices}
+
+    def _path(self, log: DeviceLog, index: int, head: Published) -> list[bytes]:
+        path = log.prove(index, head.size)
+        signed = open_checkpoint(head.checkpoint, self._key.public)
+        try:
+            check_inclusion(index, signed.size, hash_leaf(log.entry(index).entry), path, signed.root)
+        except ProofError as error:
+            raise LogError(f"the published head of {head.size} entries is not of this log: {error}", HINT) from error
+        return path
 
     @staticmethod
     def _entry(log: DeviceLog, index: int, path: list[bytes]) -> tuple[Envelope, LogProof]:
@@ -138,8 +161,8 @@ class Exporter:
             raise UsageError(
                 f"the checkpoint is of the log {old.origin}, the receipt is in {log.origin}", "see `verity device`"
             )
-        new = open_checkpoint(checkpoint, self._key.public)
-        return Consistency(size=old.size, path=[h.hex() for h in log.prove_consistency(old.size, new.size)])
+        first, second = sorted((old.size, open_checkpoint(checkpoint, self._key.public).size))
+        return Consistency(size=first, path=[h.hex() for h in log.prove_consistency(first, second)])
 
 
 def _disclose(kept: Kept, secret: bytes, private: Private, selection: Selection, steps: Steps) -> Disclosure:

@@ -40,6 +40,7 @@ from verity.loader import Loaded, LoadedNetwork, Loader, Wanted
 from verity.log.device_log import DeviceLog
 from verity.log.rows import latest_epoch
 from verity.opener import StateOpener
+from verity.publisher import Publisher
 from verity.recorder import Recorder, inspect
 from verity.referee import Referee
 from verity.request import Request, asked_by, check_asked, make_request
@@ -79,6 +80,7 @@ class Node:
         self.numerics = NumericsStore(self._database)
         self.recorder = Recorder(self._database, self.log, self.key)
         self.exporter = Exporter(self._database, self.key, self.log, self.log_of)
+        self.publisher = Publisher(self._database, self.log)
         self._runner = Runner(self.recorder, self.exporter)
         self._embedder = Embedder(self.recorder, self.exporter)
         self._scorer = Scorer(self.recorder, self.exporter)

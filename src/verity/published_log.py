@@ -1,13 +1,10 @@
-"""This device's log as others see it: the published heads, the tiles below them, and proofs for receipts.
-
-What is beyond a published head is not there for anybody: neither as a tile nor as a proof.
-"""
+"""This device's log as others see it: the published heads and the tiles below them. What is beyond is not there."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from verity.errors import LogError, UsageError
+from verity.errors import UsageError
 from verity.identity.device_key import DeviceKey
 from verity.log import rows, tile_export
 from verity.log.checkpoint import open_checkpoint
@@ -17,11 +14,9 @@ from verity.log.published import Published, PublishedHeads
 from verity.log.tile_export import Exported
 from verity.log.tile_folder import TileFolder
 from verity.log.tiles import Tile
-from verity.log.tlog_proof import TlogProof
 from verity.publisher import Publisher
 from verity.store.database import Database
 from verity.store.reading import Progress
-from verity.store.receipts import Receipts
 
 
 class PublishedLog:
@@ -64,33 +59,13 @@ class PublishedLog:
         known = self.epochs()
         if not known:
             raise UsageError("the log is empty: there is nothing to publish", "it gets a head with its first entry")
-        logs = [(self._log(epoch), self._covering(epoch, 1)) for epoch in known]
+        logs = [(self._log(epoch), self._head(epoch)) for epoch in known]
         if publish and (head := self.publish()) is not None:
             logs[-1] = (logs[-1][0], head)
         return tile_export.export(TileFolder(folder), logs, self._key.public, progress)
 
-    def proofs(self, receipt_id: str) -> tuple[TlogProof, TlogProof]:
-        """The proofs, under a published head, that the intent and the result of a receipt are in the log. When no
-        published head counts both, the present one is published. Raises UsageError for a receipt that there is not."""
-        kept = Receipts(self._database).get(receipt_id)
-        if kept.result_position is None:
-            raise UsageError(f"receipt {kept.id} has an intent and no result", "its result is not in the log yet")
-        head = self._covering(kept.epoch, kept.result_position + 1)
-        log = self._log(kept.epoch)
-        return self._proof(log, kept.intent_position, head), self._proof(log, kept.result_position, head)
-
-    def _proof(self, log: DeviceLog, index: int, head: Published) -> TlogProof:
-        stored = log.entry(index)
-        if stored.salt is None:
-            raise LogError(f"entry {index} was compacted: what it stood for is gone", "its leaf and its proof stay")
-        path = tuple(log.prove(index, head.size))
-        return TlogProof(index=index, path=path, checkpoint=head.checkpoint, extra=stored.salt)
-
-    def _covering(self, epoch: int, size: int) -> Published:
-        head = self.head(epoch)
-        if head is None or head.size < size:
-            head = Publisher(self._database, self._log(epoch)).publish()
-        return head
+    def _head(self, epoch: int) -> Published:
+        return self.head(epoch) or Publisher(self._database, self._log(epoch)).publish()
 
     def _log(self, epoch: int) -> DeviceLog:
         return DeviceLog(self._database, self._key, epoch)

@@ -2,31 +2,63 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Iterator, Sequence
+
+from verity.errors import VerityError
 from verity.log import note
 from verity.log.checkpoint import split
 from verity.log.device_log import DeviceLog
+from verity.log.note import Line
 from verity.log.published import Published, PublishedHeads
+from verity.log.witness_client import Prove, ask_all
+from verity.log.witnesses import Asked, Witnesses
 from verity.store.database import Database
+
+Ask = Callable[[Sequence[tuple[Asked, int]], str, Prove], Iterator[tuple[Asked, Line | VerityError]]]
+"""Asks witnesses, each with the size that it knows; the head and what proves its growth. See ``witness_client``."""
+
+Told = Callable[[Asked, Line | VerityError], None]
+_log = logging.getLogger("verity.witness")
+
+
+def _complain(asked: Asked, outcome: Line | VerityError) -> None:
+    if isinstance(outcome, VerityError):
+        _log.warning("no cosignature of %s: %s", asked.key.name, outcome)
 
 
 class Publisher:
-    """The published heads of one epoch of a device's log."""
+    """The published heads of one epoch of a device's log, and the witnesses that are asked to cosign them."""
 
     def __init__(self, database: Database, log: DeviceLog) -> None:
         self._heads = PublishedHeads(database)
+        self.witnesses = Witnesses(database)
         self._log = log
 
-    def publish(self) -> Published:
-        """Publish the log's present head; one that is published already keeps the signature lines that it has.
+    def publish(self, ask: Ask | None = ask_all, told: Told = _complain) -> Published:
+        """Publish the log's present head, and ask every witness that has not cosigned it yet; None asks nobody.
 
-        Raises LogError while the log is empty, StoreError.
+        A cosignature is kept when it comes. ``told`` hears of each witness what came of it: one that fails is no error.
+        Raises LogError while the log is empty or damaged, StoreError.
         """
         signed = self._log.checkpoint()
-        head, said = split(signed)
-        known = self._heads.latest(self._log.epoch)
-        if known is not None and known.size == head.size:
-            said = note.with_lines(said, split(known.checkpoint)[1].lines)
-        self._heads.keep(self._log.epoch, head.size, str(said))
-        latest = self._heads.latest(self._log.epoch)
-        assert latest is not None
-        return latest
+        size = split(signed)[0].size
+        if all(kept.size != size for kept in self._heads.all(self._log.epoch, size)):
+            self._heads.keep(self._log.epoch, size, signed)
+        if ask is not None:
+            self._ask(ask, size, told)
+        [published, *_] = self._heads.all(self._log.epoch, size)
+        return published
+
+    def _ask(self, ask: Ask, size: int, told: Told) -> None:
+        [published, *_] = self._heads.all(self._log.epoch, size)
+        said = note.parse(published.checkpoint)
+        missing = [asked for asked in self.witnesses.all() if not any(map(asked.key.made, said.lines))]
+        known = [(asked, self.witnesses.size(asked.key, self._log.origin)) for asked in missing]
+        if not known:
+            return
+        for asked, outcome in ask(known, published.checkpoint, self._log.prove_consistency):
+            if isinstance(outcome, Line):
+                self._heads.cosign(self._log.epoch, size, outcome)
+                self.witnesses.saw(asked.key, self._log.origin, size)
+            told(asked, outcome)

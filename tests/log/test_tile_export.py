@@ -173,7 +173,7 @@ def test_a_folder_of_another_device_or_history_is_refused(device: Device, tmp_pa
 @pytest.mark.parametrize(
     "damage",
     [
-        "UPDATE log_blocks SET hashes = zeroblob(32) || substr(hashes, 33) WHERE level = 0 AND position = 0",
+        "UPDATE log_blocks SET hashes = zeroblob(length(hashes)) WHERE level = 0 AND position = 0",
         "UPDATE log_blocks SET hashes = substr(hashes, 33)",
         "UPDATE log_entries SET entry = zeroblob(32) WHERE position = 1",
         "UPDATE log_entries SET entry = x'00' WHERE position = 1",

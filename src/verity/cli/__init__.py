@@ -28,6 +28,7 @@ VERBS = {
     "adapters": "List, add and remove the adapters on this device.",
     "device": "Show this device's key and log.",
     "log": "List, prove, check and publish this device's log; keep copies of others'.",
+    "witness": "Cosign heads of other logs, so that none can show two histories.",
     "backup": "Write key, log and receipts to one file.",
     "restore": "Make a device of a backup, in a new epoch of the log.",
     "doctor": "Say what works on this computer and device, and what to do about what does not.",

@@ -38,7 +38,7 @@ _RANGE = re.compile(r"(\d{1,9}):(\d{1,9})", re.ASCII)
     "--tlog-proof",
     type=click.Path(file_okay=False),
     metavar="FOLDER",
-    help="Write intent.tlog-proof and result.tlog-proof here: that both statements are in the published log.",
+    help="Write intent.tlog-proof and result.tlog-proof here: that both statements are in the log.",
 )
 @home_option
 @json_option
@@ -116,18 +116,16 @@ def _tell(written: dict[str, Any]) -> None:
 
 
 def _write_proofs(receipt: str, folder: Path, home: str | None) -> list[str]:
-    from verity.identity.device_key import DeviceKey
-    from verity.log.tlog_proof import SUFFIX
-    from verity.published_log import PublishedLog
-    from verity.store.database import Database
-    from verity.store.home import guarded, locate, write_atomically
+    from verity.exporter import NOTHING
+    from verity.log.tlog_proof import SUFFIX, of_bundle
+    from verity.node import Node
+    from verity.store.home import guarded, write_atomically
 
-    place = locate(home)
-    with Database.open(place) as database:
-        proofs = PublishedLog(database, DeviceKey.load(place)).proofs(receipt)
+    with Node(home) as node:
+        proofs = of_bundle(node.exporter.bundle(receipt, NOTHING).log)
+    paths = [folder / f"{name}{SUFFIX}" for name in ("intent", "result")]
     with guarded(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / f"{name}{SUFFIX}" for name in ("intent", "result")]
         for path, proof in zip(paths, proofs, strict=True):
             write_atomically(path, str(proof).encode(), 0o644)
     return [str(path) for path in paths]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from verity.cli import log_public
+from verity.cli import log_public, log_witness
 from verity.cli.terminal import home_option, json_option, print_json, read_checkpoint
 from verity.errors import LogError
 
@@ -23,10 +23,10 @@ epoch_option = click.option("--epoch", type=_EPOCHS, metavar="N", help="An epoch
 
 @click.group()
 def log() -> None:
-    """This device's append-only log: list, prove, check it; publish it, keep copies of others'."""
+    """This device's append-only log: list, prove, check, publish it; copy and judge those of others."""
 
 
-for command in log_public.COMMANDS:
+for command in (*log_public.COMMANDS, log_witness.publish, log_witness.witness, log_witness.evidence):
     log.add_command(command)
 
 
@@ -86,6 +86,7 @@ def prove(index: int, from_size: int | None, epoch: int | None, home: str | None
         if from_size is not None:
             size = int(signed.splitlines()[1])
             shown["consistency"] = [h.hex() for h in opened.prove_consistency(from_size, size)]
+            shown["from_root"] = _root_at(opened, from_size).hex()
     if as_json:
         print_json(shown)
     else:
@@ -94,6 +95,13 @@ def prove(index: int, from_size: int | None, epoch: int | None, home: str | None
             for digest in shown.get(name, []):
                 click.echo(f"  {name} {digest}")
         click.echo(signed, nl=False)
+
+
+def _root_at(opened: DeviceLog, size: int) -> bytes:
+    from verity.log.tree import hash_leaf, root_from_inclusion
+
+    last = size - 1
+    return root_from_inclusion(last, size, hash_leaf(opened.entry(last).entry), opened.prove(last, size))
 
 
 @log.command()

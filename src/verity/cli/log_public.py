@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from verity.cli import log_witness
 from verity.cli.terminal import ProgressBars, home_option, json_option, print_json, read_checkpoint
 from verity.errors import FormatError, LogError, UsageError
 
@@ -185,8 +186,9 @@ def _read(path: str, limit: int) -> bytes:
 @click.option(
     "--proof", type=click.Path(), metavar="FILE", help="What `verity log prove --from-size N --json` printed."
 )
+@click.option("--evidence", type=click.Path(), metavar="OUT", help="If they prove a fork, write that here.")
 @json_option
-def compare(old: str, new: str, key: str, proof: str | None, as_json: bool) -> None:
+def compare(old: str, new: str, key: str, proof: str | None, evidence: str | None, as_json: bool) -> None:
     """Compare two checkpoints of one log, kept by anybody: did it only grow?
 
     Two heads of one size that differ prove that the device forked its log. Exit code: 0 one log that only grew, 1 not,
@@ -194,16 +196,27 @@ def compare(old: str, new: str, key: str, proof: str | None, as_json: bool) -> N
     """
     from verity.verify.logged import compare as compare_heads
 
-    result = compare_heads(read_checkpoint(old), read_checkpoint(new), key, _read_proof(proof, old) if proof else None)
+    heads = read_checkpoint(old), read_checkpoint(new)
+    said, root = _read_proof(proof, heads) if proof else (None, None)
+    result = compare_heads(*heads, key, said)
+    told: dict[str, Any] = {"status": result.status, "sentence": result.sentence, **result.evidence}
+    if evidence is not None and result.status == "failed":
+        smaller, larger = sorted(heads, key=_size)
+        told["evidence"] = log_witness.write_fork(evidence, smaller, larger, said.path if said else [], root)
     if as_json:
-        print_json({"status": result.status, "sentence": result.sentence, **result.evidence})
+        print_json(told)
     else:
         click.echo(f"{result.status}: {result.sentence}")
     sys.exit({"passed": 0, "failed": 1}.get(result.status, 3))
 
 
-def _read_proof(path: str, old: str) -> Consistency:
-    from verity.log.checkpoint import parse_body
+def _size(note: str) -> int:
+    from verity.log.checkpoint import parse_note
+
+    return parse_note(note).size
+
+
+def _read_proof(path: str, heads: tuple[str, str]) -> tuple[Consistency, str | None]:
     from verity.statements.bundle import Consistency
     from verity.statements.strict import parse_json
 
@@ -216,8 +229,8 @@ def _read_proof(path: str, old: str) -> Consistency:
     hashes = said.get("consistency") if isinstance(said, dict) else None
     if not isinstance(hashes, list) or not all(isinstance(digest, str) for digest in hashes):
         raise FormatError(f"{path} holds no consistency proof", hint)
-    body = read_checkpoint(old).partition("\n\n")[0] + "\n"
-    return Consistency(size=parse_body(body).size, path=hashes)
+    root = said.get("from_root")
+    return Consistency(size=min(map(_size, heads)), path=hashes), root if isinstance(root, str) else None
 
 
 COMMANDS = (export, mirror, fsck, verify_proof, compare)

@@ -54,12 +54,12 @@ def serve(host: str, port: int, home: str | None, as_json: bool, grace: float, *
     SIGTERM or Ctrl-C stops it: answers under way may finish within --grace seconds. With --json, one line says where it
     listens.
     """
-    _require_extra()
+    require_extra()
     from verity.server import listening
     from verity.store.home import locate
 
     folder = locate(home)
-    tls, rules = _tls(options), _rules(host, folder, options)
+    tls, rules = make_tls(options), _rules(host, folder, options)
     with listening.listen(host, port) as listener:
         port = listener.getsockname()[1]
         service = _service(folder, options)
@@ -84,7 +84,8 @@ def serve(host: str, port: int, home: str | None, as_json: bool, grace: float, *
     sys.exit(_INTERRUPTED if ended_by == signal.SIGINT else 0)
 
 
-def _require_extra() -> None:
+def require_extra() -> None:
+    """Raises UsageError when the server's libraries are not installed."""
     try:
         import fastapi
         import uvicorn
@@ -121,7 +122,8 @@ def _public_log(home: Path, options: dict[str, Any]) -> PublicLog | None:
     return PublicLog(home, every if every is not None else PUBLISH_EVERY_S)
 
 
-def _tls(options: dict[str, Any]) -> Tls | None:
+def make_tls(options: dict[str, Any]) -> Tls | None:
+    """The certificate and key of the options, checked. Raises UsageError."""
     from verity.server.listening import Tls, check_tls
 
     certificate, key = options["tls_cert"], options["tls_key"]

@@ -29,6 +29,14 @@ from verity.cli.terminal import ProgressBars, home_option, json_option, print_js
 @click.option("--request", type=click.Path(), metavar="FILE", help="The request that you issued (`verity nonce`).")
 @click.option("--checkpoint", type=click.Path(), metavar="FILE", help="A checkpoint of its log that you kept.")
 @click.option("--previous", type=click.Path(), metavar="FILE", help="The bundle of the turn before.")
+@click.option("--witness", "witnesses", multiple=True, metavar="OPERATOR=KEY", help="A witness whose word counts.")
+@click.option(
+    "--witnesses",
+    "threshold",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="So many operators.  [default: a majority]",
+)
 @click.option("--policy", type=click.Path(), metavar="FILE", help="A policy (TOML): whom to trust, what must pass.")
 @click.option(
     "--calibration",

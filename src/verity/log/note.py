@@ -22,6 +22,7 @@ from typing import NamedTuple
 import msgspec
 
 from verity.errors import FormatError
+from verity.statements.keys import parse_key as check_sound
 
 MAX_BYTES = 64 * 1024
 MAX_SIGNATURES = 16
@@ -96,6 +97,7 @@ def parse_key(text: str) -> VerifierKey:
     material = unbase64(encoded, "the key")
     if len(material) != 33 or material[0] not in (ED25519, COSIGNATURE):
         raise FormatError("the key is of a kind that is not known here", "Ed25519 keys of kinds 1 and 4 are")
+    check_sound(material[1:].hex())
     key = VerifierKey(name, material[0], material[1:])
     if key.id.hex() != said:
         raise FormatError("the key's id does not follow from its name and bytes", "copy the whole word again")

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
+from verity.errors import LogError
+from verity.log import note
+from verity.log.note import Line
 from verity.store.clock import now
 from verity.store.database import Database
 
@@ -37,6 +40,19 @@ class PublishedHeads:
         )
         with self._database.transaction() as connection:
             connection.execute(upsert, (epoch, size, checkpoint, now(), hardware))
+
+    def cosign(self, epoch: int, size: int, line: Line) -> None:
+        """Add a cosignature to a kept head, whoever adds others meanwhile. A line that its witness gave before stays:
+        the earlier time says more. Raises LogError for a head that is not published. Durable on return."""
+        row = (epoch, size)
+        with self._database.transaction() as connection:
+            found = connection.execute("SELECT checkpoint FROM published WHERE epoch = ? AND size = ?", row).fetchone()
+            if found is None:
+                raise LogError(f"no head of {size} entries is published", "see `verity log publish`")
+            said = note.parse(found[0])
+            if all((kept.name, kept.key_id) != (line.name, line.key_id) for kept in said.lines):
+                update = "UPDATE published SET checkpoint = ? WHERE epoch = ? AND size = ?"
+                connection.execute(update, (str(note.with_lines(said, [line])), *row))
 
     def latest(self, epoch: int) -> Published | None:
         """The largest published head of an epoch."""

@@ -95,17 +95,23 @@ class WebSource:
 
         url = f"{self._address}/{path}"
         try:
-            with self._client.stream("GET", url) as response:
-                if response.status_code in (404, 410):
-                    return None
-                if response.status_code != 200:
-                    raise FetchError(f"{url[:200]}: the server answers {response.status_code}", _hint(response))
-                return _received(response, limit)
+            try:
+                return self._get(url, limit)
+            except httpx.RemoteProtocolError:  # it closed a connection that was kept for the next request
+                return self._get(url, limit)
         except httpx.InvalidURL as error:
             raise UsageError(f"{url[:200]} is not an address: {error}", "check it") from error
         except httpx.HTTPError as error:
             hint = "run the same command again: what is here already is kept"
             raise FetchError(f"fetching {url[:200]} failed: {error or type(error).__name__}", hint) from error
+
+    def _get(self, url: str, limit: int) -> bytes | None:
+        with self._client.stream("GET", url) as response:
+            if response.status_code in (404, 410):
+                return None
+            if response.status_code != 200:
+                raise FetchError(f"{url[:200]}: the server answers {response.status_code}", _hint(response))
+            return _received(response, limit)
 
 
 def _hint(response: httpx.Response) -> str:

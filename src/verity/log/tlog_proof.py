@@ -29,6 +29,8 @@ from verity.log.checkpoint import Checkpoint, split
 from verity.log.log_index import open_head
 from verity.log.note import VerifierKey, unbase64
 from verity.log.tree import HASH_SIZE, SIZE_LIMIT, check_inclusion, hash_leaf
+from verity.statements.bundle import LogPart
+from verity.statements.strict import decode_base64, decode_hex
 
 MAX_PATH = 63
 MAX_EXTRA = 16 << 10
@@ -51,6 +53,21 @@ class TlogProof(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         extra = [] if self.extra is None else [f"extra {_base64(self.extra)}"]
         return "\n".join([_MAGIC, *extra, f"index {self.index}", *map(_base64, self.path), "", self.checkpoint])
+
+
+def of_bundle(log: LogPart) -> tuple[TlogProof, TlogProof]:
+    """The proofs for the intent and the result of a bundle, which carries the same in another form. Raises FormatError
+    for hashes and salts that are not written as they must be; whether they hold is not checked."""
+    intent, result = (
+        TlogProof(
+            index=proof.index,
+            path=tuple(decode_hex(digest, HASH_SIZE, "hash of the log proof") for digest in proof.path),
+            checkpoint=log.checkpoint,
+            extra=decode_base64(proof.salt, "entry's salt"),
+        )
+        for proof in (log.intent, log.result)
+    )
+    return intent, result
 
 
 def parse(data: bytes) -> TlogProof:

@@ -100,6 +100,15 @@ def check_consistency(old_size: int, new_size: int, old_root: bytes, new_root: b
         raise ProofError(f"the consistency proof does not lead to the new root, at {new_size} leaves")
 
 
+def prefix_root(old_size: int, new_size: int, proof: Sequence[bytes]) -> bytes | None:
+    """The old root that a consistency proof leads to, whichever was signed; None where it starts at the old root and so
+    leaves it out (the old size is a power of two), or proves nothing (size 0, equal sizes). Raises ProofError."""
+    _ordered(old_size, new_size)
+    if old_size in (0, new_size) or old_size & (old_size - 1) == 0:
+        return None
+    return _consistency_roots(old_size, new_size, EMPTY_ROOT, proof)[0]
+
+
 def _consistency_roots(old_size: int, new_size: int, old_root: bytes, proof: Sequence[bytes]) -> tuple[bytes, bytes]:
     """Both roots by the proof, for 0 < old_size < new_size. It is the path of the old tree's last complete subtree."""
     level = (old_size & -old_size).bit_length() - 1

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from verity.errors import UsageError
 from verity.server.answering import Service
@@ -87,7 +87,7 @@ async def serve(
     with _listening(signals):
         await service.start()
         traffic = Traffic()
-        server = _server(make_app(service, rules, traffic, public_log), tls, ready)
+        server = make_server(make_app(service, rules, traffic, public_log), tls, ready)
         try:
             for model in models:
                 await service.preload(model)
@@ -101,6 +101,22 @@ async def serve(
             await service.stop(0.0)
             if public_log is not None:
                 await public_log.stop()
+        await _until(traffic.idle(), signals.get(), _LAST_WORDS_S)
+        server.should_exit = True
+        await running
+    return received
+
+
+async def serve_app(
+    app: ASGIApp, traffic: Traffic, listener: socket.socket, *, tls: Tls | None, ready: Callable[[], None]
+) -> signal.Signals:
+    """Serve any application until a signal comes; requests under way may end. Returns the signal."""
+    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    with _listening(signals):
+        server = make_server(app, tls, ready)
+        running = asyncio.create_task(server.serve(sockets=[listener]))
+        received = await _first_of(signals, running)
+        traffic.closing = True
         await _until(traffic.idle(), signals.get(), _LAST_WORDS_S)
         server.should_exit = True
         await running
@@ -153,7 +169,8 @@ class _Server(uvicorn.Server):
         self.ready()
 
 
-def _server(app: FastAPI, tls: Tls | None, ready: Callable[[], None]) -> uvicorn.Server:
+def make_server(app: ASGIApp, tls: Tls | None, ready: Callable[[], None]) -> _Server:
+    """A server that is not running yet."""
     config = uvicorn.Config(
         app,
         http=Patience,

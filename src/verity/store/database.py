@@ -112,8 +112,30 @@ INSERT INTO log_blocks SELECT DISTINCT epoch, level / 4, position >> (4 - level 
 DROP TABLE log_nodes;
 """
 
+_WITNESS = """
+CREATE TABLE witness_self (
+  id INTEGER PRIMARY KEY CHECK (id = 1), name TEXT NOT NULL
+) STRICT;
+CREATE TABLE witness_logs (
+  origin TEXT NOT NULL, vkey TEXT NOT NULL, added_at TEXT NOT NULL, PRIMARY KEY (origin, vkey)
+) STRICT;
+CREATE TABLE witness_heads (
+  origin TEXT PRIMARY KEY, id TEXT NOT NULL UNIQUE, size INTEGER NOT NULL, root BLOB NOT NULL, note TEXT NOT NULL,
+  time_s INTEGER NOT NULL
+) STRICT;
+CREATE TABLE witness_forks (
+  id TEXT PRIMARY KEY, origin TEXT NOT NULL, found_at TEXT NOT NULL, fork BLOB NOT NULL
+) STRICT;
+CREATE TABLE witnesses (
+  vkey TEXT PRIMARY KEY, url TEXT NOT NULL, added_at TEXT NOT NULL
+) STRICT;
+CREATE TABLE witness_sizes (
+  vkey TEXT NOT NULL, origin TEXT NOT NULL, size INTEGER NOT NULL, PRIMARY KEY (vkey, origin)
+) STRICT;
+"""
+
 DATABASE_FILE = "verity.db"
-MIGRATIONS = (_SCHEMA, _EPOCHS, _ADAPTERS, _PUBLISHED, _BLOCKS)
+MIGRATIONS = (_SCHEMA, _EPOCHS, _ADAPTERS, _PUBLISHED, _BLOCKS, _WITNESS)
 """Entry N takes a database from version N to N+1; ``PRAGMA user_version`` holds the version."""
 
 

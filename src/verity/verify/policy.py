@@ -14,6 +14,11 @@
     numerics = ["<fingerprint>"]            # receipts that claim other numerics are refused
     finishes = ["end", "stop", "length"]    # answers that ended otherwise are refused
 
+    [witnesses]
+    threshold = 2                           # how many operators must have cosigned; default: a majority
+    [witnesses.operators]                   # who runs witnesses, and their keys (`verity witness key`)
+    "Example Clinic" = ["w.example/1+<key id>+<base64>"]
+
     [pin]                                   # disclosed fields, or members of fields, that must have exactly this value
     "sampling/temperature" = 0.8            # TOML has no null: leave out the members of a table that are null
     "context/size" = 4096
@@ -38,6 +43,7 @@ from verity.statements.receipt import FINISHES
 from verity.statements.request import Issued
 from verity.store import catalogue
 from verity.verify.calibration import Calibration
+from verity.verify.operators import Operators
 from verity.verify.spot import Spot
 
 CHECKS = (
@@ -45,7 +51,7 @@ CHECKS = (
     "prompt", "request", "previous-turn", "nonce", "pinned", "numerics", "finish", "replayed-exact",
     "replayed-statistical", "spot-checked", "seed-origin", "witnessed", "anchored", "hardware-bound", "proven",
 )  # fmt: skip
-"""Every check that a policy may name. The last four come with later versions: until then they are `not made`."""
+"""Every check that a policy may name. The last three come with later versions: until then they are `not made`."""
 
 DEFAULT_CHECKS = ("receipt", "signed", "logged", "intent", "disclosure", "output", "engine", "replayed-exact")
 _MAX_POLICY = 1 << 16
@@ -79,6 +85,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     trust: _Trust = _Trust()
     require: _Require = _Require()
     accept: _Accept = _Accept()
+    witnesses: Operators = Operators()
     pin: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
@@ -116,6 +123,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "nonce": expected.nonce or expected.request or self.trust.issuers,
             "spot-checked": expected.spot is not None,
             "seed-origin": expected.request is not None and replay,  # a request is made to leave nothing to choose
+            "witnessed": self.witnesses.operators or expected.witnesses is not None,
             "pinned": self.pin,
             "numerics": self.accept.numerics,
             "finish": self.accept.finishes,
@@ -137,8 +145,8 @@ class Expected(msgspec.Struct, frozen=True):
     ``device`` is a key (64 hex digits), ``model`` a BLAKE3 or SHA-256 digest, ``adapters`` such digests in order,
     ``nonce`` lower-case hex, ``request`` one that the caller names and ``issuer`` the key under which the caller
     issues, ``checkpoint`` a signed head that the caller kept, ``previous`` the bundle of the turn before,
-    ``spot`` how many segments to replay, with whose states. ``calibrations`` are for the statistical check, and expect
-    nothing.
+    ``spot`` how many segments to replay, with whose states,
+    ``witnesses`` whose cosignatures count. ``calibrations`` are for the statistical check, and expect nothing.
     """
 
     device: str | None = None
@@ -152,6 +160,7 @@ class Expected(msgspec.Struct, frozen=True):
     checkpoint: str | None = None
     previous: Bundle | None = None
     spot: Spot | None = None
+    witnesses: Operators | None = None
     calibrations: list[Calibration] = []
 
 

@@ -20,6 +20,7 @@
     18  replayed-statistical  where numerics differ: the tokens are as near as honest rounding leaves them
     19  spot-checked  a few segments, drawn by the verifier, come out again from the states committed before them
     20  seed-origin   the device could choose neither the randomness nor anything that decides the answer
+    21  witnessed     operators whom the caller or the policy names saw this head of the log, by a time that is stated
         … and a line, `not made`, for every other grade that the policy requires
 
 Nothing here opens a model: the replay is made by a ``Replayer`` that the caller hands in.
@@ -27,6 +28,7 @@ Nothing here opens a model: the replay is made by a ``Replayer`` that the caller
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -37,7 +39,7 @@ from verity.statements.dsse import Envelope
 from verity.statements.receipt import INTENT, RESULT, Statement, read_statement
 from verity.statements.request import Issued, read_request
 from verity.verify import content, expectations, logged, spot, turns
-from verity.verify.claims import Withheld
+from verity.verify.claims import Fields, Withheld
 from verity.verify.kinds import OF_CHANCE, AnyClaim, Kind, kind_of
 from verity.verify.origin import NAME, seed_origin
 from verity.verify.policy import Expected, Policy
@@ -45,6 +47,8 @@ from verity.verify.replay import CannotReplay, Claim, Replayed
 from verity.verify.report import Check, Report
 from verity.verify.statistical import NAME as STATISTICAL
 from verity.verify.statistical import statistical
+from verity.verify.witnessed import NAME as WITNESSED
+from verity.verify.witnessed import witnessed
 
 _REPLAYS = ("replayed-exact", STATISTICAL)
 _SPOT = "segments of it were asked for instead"
@@ -72,6 +76,8 @@ def verify(bundle: Bundle, policy: Policy, expected: Expected, replayer: Replaye
     kind = kind_of(intent.predicate.kind)
     checks += _content_checks(kind, opened, policy, expected, known, carried, device)
     checks += _replay_checks(kind, opened, policy, expected, known, device, checks, replayer)
+    if policy.witnesses.operators or expected.witnesses or _is_cosigned(bundle):
+        checks.append(_try(WITNESSED, lambda: _witnessed(bundle, opened, policy, expected, device, checks)))
     if kind.not_drawn:
         checks = [_not_made(c.name, kind.not_drawn) if c.name in OF_CHANCE else c for c in checks]
     whole = replayer is not None and (expected.spot is None or expected.spot.also)
@@ -80,6 +86,20 @@ def verify(bundle: Bundle, policy: Policy, expected: Expected, replayer: Replaye
         if all(c.name != name for c in checks):
             checks.append(_not_made(name, f"this version cannot make the check {name!r}"))
     return Report(checks=checks, required=required, receipt=intent.predicate.id, device=device)
+
+
+def _is_cosigned(bundle: Bundle) -> bool:
+    return bundle.log.checkpoint.count("\n\N{EM DASH} ") > 1
+
+
+def _witnessed(
+    bundle: Bundle, opened: content.Opened, policy: Policy, expected: Expected, device: str, before: list[Check]
+) -> Check:
+    """Step 21. Fields count only if what was committed to is what is disclosed."""
+    named = [operators for operators in (policy.witnesses, expected.witnesses) if operators and operators.operators]
+    is_logged = any(check.name == "logged" and check.status == "passed" for check in before)
+    fields = opened.fields if opened.check.status == "passed" else Fields({})
+    return witnessed(bundle.log.checkpoint, is_logged, fields, named, device, time.time())
 
 
 def _carried(bundle: Bundle) -> Issued | None:
