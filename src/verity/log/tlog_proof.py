@@ -26,6 +26,7 @@ import msgspec
 from verity.errors import FormatError, SignatureError
 from verity.log import note
 from verity.log.checkpoint import Checkpoint, split
+from verity.log.heads import device_of, key_of
 from verity.log.log_index import open_head
 from verity.log.note import VerifierKey, unbase64
 from verity.log.tree import HASH_SIZE, SIZE_LIMIT, check_inclusion, hash_leaf
@@ -110,9 +111,10 @@ def check(proof: TlogProof, entry: bytes, key: VerifierKey) -> Checkpoint:
 def check_device(proof: TlogProof, entry: bytes, device: str) -> Checkpoint:
     """The same for a log of a device, of whatever epoch."""
     origin = split(proof.checkpoint)[0].origin
-    if not re.fullmatch(f"verity/{device}/(0|[1-9][0-9]{{0,14}})", origin, re.ASCII):
+    key = key_of(origin) if device_of(origin) == device else None
+    if key is None:
         raise SignatureError(f"the checkpoint is of the log {origin[:120]}, which is not one of device {device[:16]}…")
-    return check(proof, entry, VerifierKey(origin, note.ED25519, bytes.fromhex(device)))
+    return check(proof, entry, key)
 
 
 def _base64(data: bytes) -> str:
