@@ -7,7 +7,7 @@ import re
 import httpx
 
 from fuzz.target import Target, dump, vectors, written
-from verity.cli.log import _read_proof
+from verity.cli.log_public import _read_proof
 from verity.cli.terminal import read_checkpoint, read_passphrase
 from verity.engines.templates import CHATML, MAX_RENDERED, ChatTemplate
 from verity.errors import EngineError, FormatError, UsageError
@@ -66,8 +66,8 @@ def _template(data: bytes) -> None:
 
 
 def _proof_file(data: bytes) -> None:
-    old = written("old.checkpoint", vectors("checkpoint")["example"]["note"].encode())
-    proof = _read_proof(str(written("proof.json", data)), str(old))
+    note = vectors("checkpoint")["example"]["note"]
+    proof, _ = _read_proof(str(written("proof.json", data)), (note, note))
     assert proof.size == vectors("checkpoint")["example"]["size"]
     assert all(isinstance(digest, str) for digest in proof.path)
 

@@ -32,7 +32,14 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from key_holder import DEVICE, KEY, ORIGIN, History, submission
 from made_logs import Files, published
 from memory_signer import MemorySigner
@@ -83,9 +90,7 @@ class Operator:
             folder = home / f"witness-{number}"
             folder.mkdir()
             self.database = Database.open(folder)
-            self.witness = Witness(
-                self.database, signer, self.key.name, clock=lambda: world.now, any_device=True
-            )
+            self.witness = Witness(self.database, signer, self.key.name, clock=lambda: world.now, any_device=True)
 
 
 class Schedule(RuleBasedStateMachine):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from verity.cli.log import _read_proof
+from verity.cli.log_public import _read_proof
 from verity.cli.terminal import read_checkpoint, read_passphrase, read_schema
 from verity.engines.grammar import json_schema
 from verity.errors import FormatError, UsageError
@@ -55,10 +55,8 @@ def test_a_checkpoint_is_not_cut(tmp_path: Path) -> None:
 @given(st.binary(max_size=200) | JSON.map(json.dumps).map(str.encode)
        | st.fixed_dictionaries({"consistency": JSON}).map(json.dumps).map(str.encode))  # fmt: skip
 def test_any_proof_is_a_list_of_texts_or_refused(tmp_path: Path, data: bytes) -> None:
-    old = tmp_path / "old"
-    old.write_text(NOTE)
     try:
-        proof = _read_proof(write(tmp_path, data), str(old))
+        proof, _ = _read_proof(write(tmp_path, data), (NOTE, NOTE))
     except FormatError:
         return
     assert proof.path == json.loads(data)["consistency"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import schemathesis
 from calling import CHAT, TEXT, call, chat
-from fake_service import MODEL, FakeService
+from fake_service import MODEL, FakePublicLog, FakeService
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
@@ -23,7 +23,8 @@ from verity.server.gate import Rules
 from verity.server.keys import Keys
 from verity.server.wire import ChatRequest, CompletionRequest
 
-APP = make_app(FakeService(), Rules(Keys("verity-owner-" + "k" * 32), frozenset({"testserver"})))
+RULES = Rules(Keys("verity-owner-" + "k" * 32), frozenset({"testserver"}), public_log=True)
+APP = make_app(FakeService(), RULES, public_log=FakePublicLog())
 SCHEMA: Any = schemathesis.openapi.from_asgi("/openapi.json", APP)
 OPERATIONS = [result.ok() for result in SCHEMA.get_all_operations()]
 CHECKS: Any = (not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance)

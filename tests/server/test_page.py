@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fake_service import FakeService
+from fake_service import FakePublicLog, FakeService
 
 from verity.cli.serve import serve
 from verity.server.app import make_app
@@ -17,9 +17,10 @@ PAGE = (Path(__file__).parents[2] / "docs/server.md").read_text()
 
 
 def test_every_address_and_no_other() -> None:
-    described = make_app(FakeService(), Rules(Keys("k" * 40))).openapi()["paths"]
+    app = make_app(FakeService(), Rules(Keys("k" * 40), public_log=True), public_log=FakePublicLog())
+    described = app.openapi()["paths"]
     there = {f"{method.upper()} {path}" for path, methods in described.items() for method in methods}
-    assert set(re.findall(r"`((?:GET|POST) /[^`]*)`", PAGE)) == there | {"GET /openapi.json"}
+    assert set(re.findall(r"`((?:GET|HEAD|POST) /[^`]*)`", PAGE)) == there | {"GET /openapi.json"}
 
 
 def test_every_option() -> None:

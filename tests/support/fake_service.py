@@ -9,9 +9,14 @@ import threading
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from made_logs import entries, published
+
 from verity.engines.tool_calls import parse_calls
 from verity.errors import ModelNotFound, UsageError, VerityError
+from verity.log.log_index import Index
+from verity.log.tile_folder import CHECKPOINT
 from verity.server.answering import Answering, Asking, Embedded, Ended, ModelInfo, Piece, TokenLogprob
+from verity.server.public_log import PublicLog
 from verity.statements.states import encode_states
 
 MODEL = "smollm2-135m-instruct"
@@ -75,6 +80,22 @@ class FakeAnswering:
     async def cancel(self) -> None:
         self.cancelled.set()
         self.cut_off.set()
+
+
+class FakePublicLog(PublicLog):
+    """A log of three entries."""
+
+    def __init__(self) -> None:
+        self._files = published(entries(3))
+
+    async def index(self) -> bytes:
+        return Index([]).encode()
+
+    async def checkpoint(self, epoch: int) -> bytes | None:
+        return self._files[CHECKPOINT] if epoch == 0 else None
+
+    async def tile(self, epoch: int, path: str) -> bytes | None:
+        return self._files.get(path) if epoch == 0 else None
 
 
 class FakeService:

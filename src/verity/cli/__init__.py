@@ -27,7 +27,7 @@ VERBS = {
     "models": "List, check and remove the models on this device.",
     "adapters": "List, add and remove the adapters on this device.",
     "device": "Show this device's key and log; exchange, revoke or recover the key.",
-    "log": "List, prove, check and compact this device's log.",
+    "log": "List, prove, check and publish this device's log; keep copies of others'.",
     "witness": "Cosign heads of other logs, so that none can show two histories.",
     "backup": "Write key, log and receipts to one file.",
     "restore": "Make a device of a backup, in a new epoch of the log.",

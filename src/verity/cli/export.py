@@ -33,44 +33,102 @@ _RANGE = re.compile(r"(\d{1,9}):(\d{1,9})", re.ASCII)
 @click.option(
     "--states", is_flag=True, help="Also write the model's states, for offline spot checks: a file beside it."
 )
-@click.option("--save", required=True, type=click.Path(dir_okay=False), metavar="FILE", help="Write the bundle here.")
+@click.option("--save", type=click.Path(dir_okay=False), metavar="FILE", help="Write the bundle here.")
+@click.option(
+    "--tlog-proof",
+    type=click.Path(file_okay=False),
+    metavar="FOLDER",
+    help="Write intent.tlog-proof and result.tlog-proof here: that both statements are in the log.",
+)
 @home_option
 @json_option
 def export(
-    receipt: str, since: str | None, states: bool, save: str, home: str | None, as_json: bool, **chosen: Any
+    receipt: str,
+    since: str | None,
+    states: bool,
+    save: str | None,
+    tlog_proof: str | None,
+    home: str | None,
+    as_json: bool,
+    **chosen: Any,
 ) -> None:
     """Write a bundle of RECEIPT (its id, or 6 digits of it or more; `verity show` lists them).
 
     Say what to open: --everything, --nothing, --steps, or any of --message, --output and --field. What you do not name
     is withheld: the reader sees that it was, and can be sure that the rest is what the receipt committed to.
     """
+    if save is None and tlog_proof is None:
+        raise UsageError("say where to write it", "--save FILE for the bundle, --tlog-proof FOLDER for proofs")
+    if save is None and (
+        since is not None or states or any(value not in (None, False, ()) for value in chosen.values())
+    ):
+        raise UsageError("a proof opens nothing", "give --save FILE too, for the bundle")
+    selection = _selection(**chosen) if save is not None else None
+    if states and selection is not None and not selection.everything:
+        raise UsageError("a state tells everything before it", "export --everything with --states")
+    written = {"proofs": _write_proofs(receipt, Path(tlog_proof), home)} if tlog_proof is not None else {}
+    if save is not None:
+        written |= _write_bundle(receipt, selection, since, states, save, home)
+    if as_json:
+        print_json(written)
+    else:
+        _tell(written)
+
+
+def _write_bundle(
+    receipt: str, selection: Any, since: str | None, states: bool, save: str, home: str | None
+) -> dict[str, Any]:
     from verity.challenge import beside
     from verity.exporter import warnings
     from verity.node import Node
     from verity.store import bundles
 
-    selection = _selection(**chosen)
-    if states and not selection.everything:
-        raise UsageError("a state tells everything before it", "export --everything with --states")
     with Node(home) as node:
         bundle = node.exporter.bundle(receipt, selection, read_checkpoint(since) if since is not None else None)
         written = str(node.states.export(receipt, beside(save))) if states else None
         path = bundles.save(bundle, Path(save))
-    told = warnings(bundle)
     disclosure: Any = bundle.disclosure
     lines = [*disclosure.intent, *disclosure.result] if selection != type(selection)() else []
-    opened = [line.field for line in lines if line.opened]
-    withheld = [line.field for line in lines if not line.opened]
-    if as_json:
-        counts = {"tokens": len(disclosure.tokens) if lines else 0, "steps": len(disclosure.steps) if lines else 0}
-        opening = {"opened": opened, "withheld": withheld, **counts, "warnings": told}
-        print_json({"bundle": str(path), "states": written, **opening})
+    return {
+        "bundle": str(path),
+        "states": written,
+        "opened": [line.field for line in lines if line.opened],
+        "withheld": [line.field for line in lines if not line.opened],
+        "tokens": len(disclosure.tokens) if lines else 0,
+        "steps": len(disclosure.steps) if lines else 0,
+        "warnings": warnings(bundle),
+    }
+
+
+def _tell(written: dict[str, Any]) -> None:
+    for proof in written.get("proofs", []):
+        click.echo(proof)
+    if "bundle" not in written:
         return
-    click.echo(f"{path}: {len(opened)} fields opened, {len(withheld)} withheld" if lines else f"{path}: nothing opened")
-    if written is not None:
-        click.echo(f"{written}: the states of every segment")
-    for warning in told:
+    path, opened, withheld = written["bundle"], len(written["opened"]), len(written["withheld"])
+    click.echo(
+        f"{path}: {opened} fields opened, {withheld} withheld" if opened + withheld else f"{path}: nothing opened"
+    )
+    if written["states"] is not None:
+        click.echo(f"{written['states']}: the states of every segment")
+    for warning in written["warnings"]:
         click.echo(f"note: {warning}", err=True)
+
+
+def _write_proofs(receipt: str, folder: Path, home: str | None) -> list[str]:
+    from verity.exporter import NOTHING
+    from verity.log.tlog_proof import SUFFIX, of_bundle
+    from verity.node import Node
+    from verity.store.home import guarded, write_atomically
+
+    with Node(home) as node:
+        proofs = of_bundle(node.exporter.bundle(receipt, NOTHING).log)
+    paths = [folder / f"{name}{SUFFIX}" for name in ("intent", "result")]
+    with guarded(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, proof in zip(paths, proofs, strict=True):
+            write_atomically(path, str(proof).encode(), 0o644)
+    return [str(path) for path in paths]
 
 
 def _selection(

@@ -1,36 +1,33 @@
-"""``verity log``: list, prove, check and compact this device's log; compare two heads of anybody's."""
+"""``verity log``: list, prove, check and compact this device's log. What others read and keep: log_public.py."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from verity.cli import log_witness
+from verity.cli import log_public, log_witness
 from verity.cli.terminal import home_option, json_option, print_json, read_checkpoint
-from verity.errors import FormatError, LogError
+from verity.errors import LogError
 
 if TYPE_CHECKING:
     from verity.log.device_log import DeviceLog
     from verity.log.rows import Stored
-    from verity.statements.bundle import Consistency
 
-_MAX_PROOF = 1 << 20
 _EPOCHS = click.IntRange(0, 10**15 - 1)
 epoch_option = click.option("--epoch", type=_EPOCHS, metavar="N", help="An epoch before the present one.")
 
 
 @click.group()
 def log() -> None:
-    """List, prove, check, publish and compact this device's append-only log; judge heads of anybody's."""
+    """This device's append-only log: list, prove, check, publish it; copy and judge those of others."""
 
 
-for _command in (log_witness.publish, log_witness.witness, log_witness.evidence):
-    log.add_command(_command)
+for command in (*log_public.COMMANDS, log_witness.publish, log_witness.witness, log_witness.evidence):
+    log.add_command(command)
 
 
 @contextmanager
@@ -127,60 +124,6 @@ def check(checkpoint: str | None, epoch: int | None, home: str | None, as_json: 
     if problems:
         raise LogError("the log is not sound: " + "; ".join(problems), HINT)
     click.echo(f"{size} entries, every one in its place")
-
-
-@log.command()
-@click.argument("old", type=click.Path())
-@click.argument("new", type=click.Path())
-@click.option("--key", required=True, metavar="K", help="The device whose log it is.")
-@click.option(
-    "--proof", type=click.Path(), metavar="FILE", help="What `verity log prove --from-size N --json` printed."
-)
-@click.option("--evidence", type=click.Path(), metavar="OUT", help="If they prove a fork, write that here.")
-@json_option
-def compare(old: str, new: str, key: str, proof: str | None, evidence: str | None, as_json: bool) -> None:
-    """Compare two checkpoints of one log, kept by anybody: did it only grow?
-
-    Two heads of one size that differ prove that the device forked its log. Exit code: 0 one log that only grew, 1 not,
-    3 cannot be told without a proof.
-    """
-    from verity.verify.logged import compare as compare_heads
-
-    heads = read_checkpoint(old), read_checkpoint(new)
-    said, root = _read_proof(proof, heads) if proof else (None, None)
-    result = compare_heads(*heads, key, said)
-    told: dict[str, Any] = {"status": result.status, "sentence": result.sentence, **result.evidence}
-    if evidence is not None and result.status == "failed":
-        smaller, larger = sorted(heads, key=_size)
-        told["evidence"] = log_witness.write_fork(evidence, smaller, larger, said.path if said else [], root)
-    if as_json:
-        print_json(told)
-    else:
-        click.echo(f"{result.status}: {result.sentence}")
-    sys.exit({"passed": 0, "failed": 1}.get(result.status, 3))
-
-
-def _size(note: str) -> int:
-    from verity.log.checkpoint import parse_note
-
-    return parse_note(note).size
-
-
-def _read_proof(path: str, heads: tuple[str, str]) -> tuple[Consistency, str | None]:
-    from verity.statements.bundle import Consistency
-    from verity.statements.strict import parse_json
-
-    hint = "give what `verity log prove INDEX --from-size N --json` printed"
-    try:
-        with Path(path).open("rb") as file:
-            said = parse_json(file.read(_MAX_PROOF + 1), limit=_MAX_PROOF, what="proof")
-    except OSError as error:
-        raise FormatError(f"{path} cannot be read: {error.strerror}", hint) from error
-    hashes = said.get("consistency") if isinstance(said, dict) else None
-    if not isinstance(hashes, list) or not all(isinstance(digest, str) for digest in hashes):
-        raise FormatError(f"{path} holds no consistency proof", hint)
-    root = said.get("from_root")
-    return Consistency(size=min(map(_size, heads)), path=hashes), root if isinstance(root, str) else None
 
 
 @log.command()

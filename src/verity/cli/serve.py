@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from verity.server.answering import Service
     from verity.server.gate import Rules
     from verity.server.listening import Tls
+    from verity.server.public_log import PublicLog
 
 _INTERRUPTED = 130
 
@@ -41,6 +42,10 @@ _INTERRUPTED = 130
 @click.option("--grace", type=click.FloatRange(min=0), default=30.0, show_default=True, help="Seconds to finish in.")
 @click.option("--tls-cert", type=click.Path(), metavar="FILE", help="A certificate chain (PEM).")
 @click.option("--tls-key", type=click.Path(), metavar="FILE", help="Its private key (PEM).")
+@click.option("--publish-log", is_flag=True, help="Let everybody read the published log, below /log/ (docs/log.md).")
+@click.option(
+    "--publish-every", type=click.FloatRange(min=1), metavar="SECONDS", help="With --publish-log.  [default: 600]"
+)
 @home_option
 @json_option
 def serve(host: str, port: int, home: str | None, as_json: bool, grace: float, **options: Any) -> None:
@@ -58,6 +63,7 @@ def serve(host: str, port: int, home: str | None, as_json: bool, grace: float, *
     with listening.listen(host, port) as listener:
         port = listener.getsockname()[1]
         service = _service(folder, options)
+        public_log = _public_log(folder, options)
 
         def ready() -> None:
             _announce(host, port, folder, tls is not None, as_json)
@@ -65,7 +71,14 @@ def serve(host: str, port: int, home: str | None, as_json: bool, grace: float, *
         logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr, level=logging.WARNING)
         logging.getLogger("verity.server").setLevel(logging.INFO)
         serving = listening.serve(
-            service, rules, listener, grace_s=grace, models=options["models"], tls=tls, ready=ready
+            service,
+            rules,
+            listener,
+            grace_s=grace,
+            models=options["models"],
+            tls=tls,
+            public_log=public_log,
+            ready=ready,
         )
         ended_by = asyncio.run(serving)
     sys.exit(_INTERRUPTED if ended_by == signal.SIGINT else 0)
@@ -98,6 +111,17 @@ def _service(home: Path, options: dict[str, Any]) -> Service:
     return Serving(home, settings)
 
 
+def _public_log(home: Path, options: dict[str, Any]) -> PublicLog | None:
+    from verity.server.public_log import PUBLISH_EVERY_S, PublicLog
+
+    every = options["publish_every"]
+    if not options["publish_log"]:
+        if every is not None:
+            raise UsageError("--publish-every says how often to publish", "give --publish-log too")
+        return None
+    return PublicLog(home, every if every is not None else PUBLISH_EVERY_S)
+
+
 def make_tls(options: dict[str, Any]) -> Tls | None:
     """The certificate and key of the options, checked. Raises UsageError."""
     from verity.server.listening import Tls, check_tls
@@ -127,7 +151,8 @@ def _rules(host: str, home: Path, options: dict[str, Any]) -> Rules:
         if options["tls_cert"] is None:
             click.echo("warning: without TLS, keys and prompts cross the network in clear (--tls-cert)", err=True)
     names = {name.lower() for name in (host, *options["allow_host"])}
-    return Rules(Keys(owner_key(home), key), frozenset(names), frozenset(options["allow_origin"]))
+    keys = Keys(owner_key(home), key)
+    return Rules(keys, frozenset(names), frozenset(options["allow_origin"]), options["publish_log"])
 
 
 def _announce(host: str, port: int, home: Path, tls: bool, as_json: bool) -> None:

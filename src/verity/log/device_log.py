@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from verity.errors import LogError, ProofError, UsageError
-from verity.log import audit, rows, tree
+from verity.log import audit, rows, tiles, tree
 from verity.log.checkpoint import Checkpoint, open_checkpoint, sign
 from verity.log.rows import FIRST, Head, Rows, Stored
+from verity.log.tiles import Tile
 from verity.statements.keys import Signer
 from verity.statements.receipt import Place
 from verity.store.database import Database
@@ -208,6 +209,22 @@ class DeviceLog:
             except ProofError as error:
                 raise _contradicted(error) from error
             return proof
+
+    def root(self, size: int) -> bytes:
+        """The root of the log's first ``size`` entries."""
+        with self._snapshot() as stored:
+            head = self._head(stored)
+            return _root(stored, head, _check_size(size, head))
+
+    def tile(self, tile: Tile) -> bytes:
+        """The bytes of a tile, or of a bundle of entries, that the log has."""
+        with self._snapshot() as stored:
+            if not tile.within(self._head(stored).size):
+                raise UsageError(f"the log has no {tile.path}")
+            if tile.level == tiles.ENTRIES:
+                leaves = stored.leaves(range(tiles.WIDTH * tile.number, tile.stop))
+                return tiles.encode_bundle([leaves[index] for index in sorted(leaves)])
+            return b"".join(stored.hashes(tiles.places_of(tile)))
 
     def check(
         self,

@@ -56,8 +56,13 @@ class PublishedHeads:
 
     def latest(self, epoch: int) -> Published | None:
         """The largest published head of an epoch."""
-        found = self.all(epoch)
-        return found[-1] if found else None
+        query = (
+            "SELECT epoch, size, checkpoint, published_at, hardware FROM published "
+            "WHERE epoch = ? ORDER BY size DESC LIMIT 1"
+        )
+        with self._database.snapshot() as connection:
+            row = connection.execute(query, (epoch,)).fetchone()
+        return None if row is None else Published(*row)
 
     def all(self, epoch: int, least: int = 0) -> list[Published]:
         """The published heads of an epoch that count at least so many entries, the smallest first."""

@@ -63,6 +63,11 @@ def key_of_epoch(connection: sqlite3.Connection, epoch: int) -> bytes | None:
         raise LogError(f"the log of epoch {epoch} is not named after a key", HINT) from error
 
 
+def epochs(connection: sqlite3.Connection) -> list[int]:
+    """The epochs of the device's log, the first one first."""
+    return [int(row[0]) for row in connection.execute("SELECT epoch FROM log_heads ORDER BY epoch")]
+
+
 class Rows(NamedTuple):
     """The rows of one epoch, over a connection inside a transaction or snapshot: what is read belongs together."""
 

@@ -11,14 +11,19 @@ import verity
 from verity.server.answering import Service
 from verity.server.failures import HANDLERS
 from verity.server.gate import Gate, Rules
+from verity.server.log_routes import log_router
+from verity.server.public_log import PublicLog
 from verity.server.routes import router
 from verity.server.traffic import Counted, Traffic
 
 _ABOUT = "OpenAI's API, answered by this device; every answer has a receipt. See docs/server.md."
 
 
-def make_app(service: Service, rules: Rules, traffic: Traffic | None = None) -> FastAPI:
-    """The ASGI application. It neither starts nor stops the service."""
+def make_app(
+    service: Service, rules: Rules, traffic: Traffic | None = None, public_log: PublicLog | None = None
+) -> FastAPI:
+    """The ASGI application. It neither starts nor stops the service, nor ``public_log``, which it has addresses for if
+    there is one."""
     traffic = traffic or Traffic()
     app = FastAPI(
         title="Verity",
@@ -31,6 +36,9 @@ def make_app(service: Service, rules: Rules, traffic: Traffic | None = None) -> 
     )
     app.state.service = service
     app.include_router(router)
+    if public_log is not None:
+        app.state.public_log = public_log
+        app.include_router(log_router)
     app.add_middleware(Gate, rules=rules, traffic=traffic)
     app.add_middleware(Counted, traffic=traffic)  # the outermost: added last
     app.openapi = lambda: _description(app)  # type: ignore[method-assign]

@@ -6,6 +6,9 @@
 4. key     the API key or the owner's key, where one is set; /health needs none
 5. form    what is posted is JSON: other forms a web page could send unasked
 6. size    a body ends within its limit and its time; it is counted as it comes, with those of all other requests
+
+A published log (``Rules.public_log``) is for everybody: GET and HEAD below /log/ pass steps 3 and 4, and web pages may
+read what comes back.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import ipaddress
 import re
 
 import msgspec
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from verity.server.failures import Failure, shutting_down
@@ -36,11 +39,13 @@ _JSON = re.compile(r'application/json\s*(;\s*charset="?utf-?8"?\s*)?', re.ASCII 
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """``hosts`` are names that this machine has besides the loopback ones, ``origins`` web pages that may come in."""
+    """``hosts`` are names that this machine has besides the loopback ones, ``origins`` web pages that may come in;
+    ``public_log`` says that the log is published here."""
 
     keys: Keys
     hosts: frozenset[str] = frozenset()
     origins: frozenset[str] = frozenset()
+    public_log: bool = False
 
 
 class Gate:
@@ -54,6 +59,8 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
+        if self._is_public(scope):
+            send = _readable_by_pages(send)
         try:
             self._admit(scope)
             body = _Body(scope, receive, self._traffic)
@@ -72,16 +79,20 @@ class Gate:
         if not self._is_here(headers.getlist("host"), scope):
             message = "the Host header names another machine; `verity serve --allow-host` adds a name"
             raise Failure(403, message, code="host_not_allowed")
-        if not self._rules.origins.issuperset(headers.getlist("origin")):
+        public = self._is_public(scope)
+        if not public and not self._rules.origins.issuperset(headers.getlist("origin")):
             message = "requests of web pages are not taken; `verity serve --allow-origin` adds one"
             raise Failure(403, message, code="origin_not_allowed")
         role = self._rules.keys.role(headers.get("authorization"))
-        if role is None and scope["path"] != "/health":
+        if role is None and scope["path"] != "/health" and not public:
             message = "no API key, or a wrong one: send it as `Authorization: Bearer KEY`"
             raise Failure(401, message, code="invalid_api_key")
         scope[OWNER] = role == "owner"
         if scope["method"] == "POST" and not _JSON.fullmatch(headers.get("content-type", "")):
             raise Failure(415, "send JSON, with the header `Content-Type: application/json`")
+
+    def _is_public(self, scope: Scope) -> bool:
+        return self._rules.public_log and scope["method"] in ("GET", "HEAD") and scope["path"].startswith("/log/")
 
     def _is_here(self, given: list[str], scope: Scope) -> bool:
         match = _HOST.fullmatch(given[0]) if len(given) == 1 else None
@@ -89,6 +100,15 @@ class Gate:
             return False
         name = (match[1] or match[2]).lower()
         return name in LOOPBACK_NAMES or name in self._rules.hosts or name == _address(scope)
+
+
+def _readable_by_pages(send: Send) -> Send:
+    async def with_header(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message)["Access-Control-Allow-Origin"] = "*"
+        await send(message)
+
+    return with_header
 
 
 def _address(scope: Scope) -> str | None:

@@ -25,6 +25,7 @@ from verity.server.answering import Service
 from verity.server.app import make_app
 from verity.server.gate import Rules
 from verity.server.patience import Patience
+from verity.server.public_log import PublicLog
 from verity.server.traffic import Traffic
 
 _BACKLOG = 128
@@ -77,24 +78,29 @@ async def serve(
     grace_s: float,
     models: Sequence[str] = (),
     tls: Tls | None = None,
+    public_log: PublicLog | None = None,
     ready: Callable[[], None] = lambda: None,
 ) -> signal.Signals:
     """Load ``models``, serve until a signal comes, shut down, and return the signal. ``ready`` is called when requests
-    are taken. Raises UsageError, and what loading raises."""
+    are taken; ``public_log`` is started and stopped. Raises UsageError, and what loading raises."""
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     with _listening(signals):
         await service.start()
         traffic = Traffic()
-        server = make_server(make_app(service, rules, traffic), tls, ready)
+        server = make_server(make_app(service, rules, traffic, public_log), tls, ready)
         try:
             for model in models:
                 await service.preload(model)
+            if public_log is not None:
+                await public_log.start()
             running = asyncio.create_task(server.serve(sockets=[listener]))
             received = await _first_of(signals, running)
             traffic.closing = True
             await _until(traffic.idle(), signals.get(), grace_s)
         finally:
             await service.stop(0.0)
+            if public_log is not None:
+                await public_log.stop()
         await _until(traffic.idle(), signals.get(), _LAST_WORDS_S)
         server.should_exit = True
         await running
