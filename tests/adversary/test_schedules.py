@@ -24,6 +24,7 @@ After every step, whatever the schedule:
 from __future__ import annotations
 
 import contextlib
+import datetime
 import shutil
 import tempfile
 from pathlib import Path
@@ -44,7 +45,7 @@ from key_holder import DEVICE, KEY, ORIGIN, History, submission
 from made_logs import Files, published
 from memory_signer import MemorySigner
 
-from verity.errors import LogError, ProofError, VerityError
+from verity.errors import LogError, VerityError
 from verity.log import tree
 from verity.log.checkpoint import split
 from verity.log.cosignature import cosign
@@ -53,14 +54,16 @@ from verity.log.mirror import Mirror
 from verity.log.note import COSIGNATURE, ED25519, Line, VerifierKey, parse_lines, with_lines
 from verity.log.tile_folder import CHECKPOINT, TileFolder
 from verity.log.witness import Witness
+from verity.log.witness_logs import kept_forks
 from verity.statements.bundle import Consistency
-from verity.statements.key_events import Event, Revocation, written
+from verity.statements.key_events import Event, Revocation
+from verity.store.clock import written
 from verity.store.database import Database
 from verity.verify.claims import Fields
 from verity.verify.logged import compare
 from verity.verify.operators import Operators
 from verity.verify.standing import Receipt, Said, judge, standing
-from verity.verify.witnessed import earliest, witnessed
+from verity.verify.witnessed import witnessed, witnessed_by
 
 START = 1_800_000_000
 LOG_KEY = VerifierKey(ORIGIN, ED25519, KEY.public)
@@ -71,7 +74,7 @@ class Believed(NamedTuple):
 
     history: History
     size: int
-    index: int
+    entry: int
     note: str
     by: int
 
@@ -91,6 +94,11 @@ class Operator:
             folder.mkdir()
             self.database = Database.open(folder)
             self.witness = Witness(self.database, signer, self.key.name, clock=lambda: world.now, any_device=True)
+
+    @property
+    def knows(self) -> int:
+        """The size of the head that it cosigned last."""
+        return self.cosigned[-1][1] if self.cosigned else 0
 
 
 class Schedule(RuleBasedStateMachine):
@@ -142,14 +150,14 @@ class Schedule(RuleBasedStateMachine):
 
     # --- witnesses ----------------------------------------------------------------------------------------------------
 
-    @rule(data=st.data(), lie=st.sampled_from(["none", "none", "none", "old size", "another's proof"]))
-    def asks_a_witness(self, data: st.DataObject, lie: str) -> None:
+    @rule(data=st.data(), lie=st.sampled_from(["old size", "another's proof"]))
+    def lies_to_a_witness(self, data: st.DataObject, lie: str) -> None:
         operator = data.draw(st.sampled_from([each for each in self.operators if each.honest]), "witness")
         history, size = self.pick(data)
-        old = max((seen[1] for seen in operator.cosigned), default=0)
-        if lie == "old size":
-            old = data.draw(st.integers(0, size), "old")
-        by = data.draw(st.sampled_from(self.histories), "proof of") if lie == "another's proof" else None
+        old = data.draw(st.integers(0, size), "old") if lie == "old size" else operator.knows
+        self._ask(operator, history, size, old, data.draw(st.sampled_from(self.histories), "proof of"))
+
+    def _ask(self, operator: Operator, history: History, size: int, old: int, by: History) -> None:
         answer = operator.witness.add_checkpoint(submission(history, size, old, by=by))
         event(f"witness {answer.status}")
         if answer.status == 200:
@@ -157,20 +165,45 @@ class Schedule(RuleBasedStateMachine):
             self._keep(history, size, operator.key, line)
             operator.cosigned.append((history, size, int.from_bytes(line.signature[:8], "big")))
 
-    @precondition(lambda self: self.f)
     @rule(data=st.data(), early=st.integers(0, 100_000))
-    def has_a_colluder_cosign(self, data: st.DataObject, early: int) -> None:
-        """Any head, back-dated."""
-        operator = data.draw(st.sampled_from([each for each in self.operators if not each.honest]), "colluder")
+    def gathers_cosignatures(self, data: st.DataObject, early: int) -> None:
+        """Of whoever gives them: honest witnesses who know nothing against the head, and his friends, back-dated."""
         history, size = self.pick(data)
-        line = cosign(split(history.note(size))[1].body, operator.key.name, operator.signer, self.now - early)
-        self._keep(history, size, operator.key, line)
+        for operator in data.draw(st.sets(st.sampled_from(self.operators), min_size=min(self.k, self.n)), "of"):
+            if operator.honest:
+                self._ask(operator, history, size, operator.knows, history)
+            else:
+                line = cosign(split(history.note(size))[1].body, operator.key.name, operator.signer, self.now - early)
+                self._keep(history, size, operator.key, line)
 
     def _keep(self, history: History, size: int, key: VerifierKey, line: Line) -> None:
         """Of two cosignatures on one head he shows the earlier: it says more."""
         kept = self.lines.setdefault(split(history.note(size))[1].body, {})
         if key not in kept or line.signature[:8] < kept[key].signature[:8]:
             kept[key] = line
+
+    @precondition(lambda self: len(self.histories) < 6)
+    @rule(data=st.data())
+    def equivocates(self, data: st.DataObject) -> None:
+        """One history for some of the witnesses and a verifier, another for the rest and another verifier; his friends
+        cosign both."""
+        history, size = self.pick(data)
+        other = history.fork(size - 1)
+        other.add(1, self.now, f"for others {len(self.histories)}")
+        self.histories.append(other)
+        honest = [each for each in self.operators if each.honest]
+        some = data.draw(st.sets(st.sampled_from(honest)), "some")
+        for shown, asked in ((history, some), (other, set(honest) - some)):
+            for operator in self.operators:
+                if not operator.honest:
+                    body = split(shown.note(size))[1].body
+                    self._keep(shown, size, operator.key, cosign(body, operator.key.name, operator.signer, self.now))
+                elif operator in asked:
+                    self._ask(operator, shown, size, operator.knows, shown)
+        for verifier, shown in zip(
+            data.draw(st.permutations(self.believed), "verifiers"), (history, other), strict=False
+        ):
+            self._show(verifier, shown, size, size - 1, shown.entries[size - 1], shown)
 
     # --- verifiers ----------------------------------------------------------------------------------------------------
 
@@ -182,9 +215,14 @@ class Schedule(RuleBasedStateMachine):
         index = data.draw(st.integers(0, size - 1), "index")
         other = data.draw(st.sampled_from(self.histories), "of history")
         entry = (other if lie == "omits" and other.size > index else history).entries[index]
+        proving = other if lie == "another's proof" else history
+        self._show(verifier, history, size, index, entry, proving)
+
+    def _show(
+        self, verifier: list[Believed], history: History, size: int, index: int, entry: bytes, proving: History
+    ) -> None:
         said = split(history.note(size))[1]
         note = str(with_lines(said, list(self.lines.get(said.body, {}).values())))
-        proving = other if lie == "another's proof" else history
         with contextlib.suppress(VerityError):
             proof = proving.tree(size).inclusion(index)
             tree.check_inclusion(index, size, tree.hash_leaf(entry), proof, split(note)[0].root)
@@ -206,9 +244,7 @@ class Schedule(RuleBasedStateMachine):
             grown = Consistency(old, [digest.hex() for digest in larger.consistency(old, new)])
             if compare(kept.note, note, DEVICE, grown).status != "passed":
                 return None
-        by = earliest(split(note)[1], self.policy, DEVICE, self.now)
-        assert by is not None
-        return by
+        return witnessed_by(split(note)[1], [self.policy], DEVICE, self.now)
 
     # --- the mirror ---------------------------------------------------------------------------------------------------
 
@@ -274,10 +310,15 @@ class Schedule(RuleBasedStateMachine):
                 assert before[1] <= after[1]
                 assert after[0].agrees(before[0], before[1])
                 assert before[2] <= after[2] <= self.now
-            if operator.honest:
-                forks = [decode_fork(data) for data in operator.evidence()] if hasattr(operator, "evidence") else []
-                for fork in forks:
-                    check_fork(fork)
+
+    @rule()
+    def witnesses_show_their_evidence(self) -> None:
+        """What a witness calls a fork is one, for whoever knows the log's name."""
+        for operator in self.operators:
+            for kept in kept_forks(operator.database) if operator.honest else ():
+                event("a witness has evidence")
+                check_fork(kept.fork)
+                assert not self._one_history()
 
     @invariant()
     def what_is_believed_holds(self) -> None:
@@ -285,7 +326,7 @@ class Schedule(RuleBasedStateMachine):
         believed = [each for verifier in getattr(self, "believed", []) for each in verifier]
         for each in believed[-3:]:
             if self.k > self.f:
-                assert each.by >= each.history.born[each.index]  # T
+                assert each.by >= each.history.born[each.entry]  # T
                 self._check_revoked(each)  # R
         for one in believed[-1:]:
             for other in believed[:-1]:
@@ -294,12 +335,13 @@ class Schedule(RuleBasedStateMachine):
     def _check_revoked(self, each: Believed) -> None:
         if self.since is None:
             return
-        revocation = Revocation("stolen", written(self.since), written(self.since))
+        since = written(datetime.datetime.fromtimestamp(self.since, datetime.UTC))
+        revocation = Revocation("stolen", since, since)
         known = [Said(Event(DEVICE, revocation, (DEVICE,), "00" * 32), self.now)]
-        receipt = Receipt(split(each.note)[0], each.index, each.by)
+        receipt = Receipt(split(each.note)[0], each.entry, each.by)
         judged = judge(standing(DEVICE, known), receipt)
         assert judged.status in ("passed", "failed")
-        if each.history.born[each.index] >= self.since:
+        if each.history.born[each.entry] >= self.since:
             assert judged.status == "failed"
         event(f"of a revoked key: {judged.status}")
 
@@ -328,6 +370,20 @@ def run(schedules: int, steps: int) -> None:
 
 def test_some_schedules() -> None:
     run(40, 20)
+
+
+def test_a_careless_witness_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulation can fail: here a witness takes any proof, as one that was never written."""
+    monkeypatch.setattr("verity.log.witness.tree.check_consistency", lambda *_: None)
+    with pytest.raises((AssertionError, ExceptionGroup)):
+        run(200, 20)
+
+
+def test_a_careless_verifier_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One who takes a single operator's word for all."""
+    monkeypatch.setattr(Operators, "needed", 1)
+    with pytest.raises((AssertionError, ExceptionGroup)):
+        run(200, 20)
 
 
 @pytest.mark.slow
