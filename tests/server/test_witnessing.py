@@ -148,7 +148,7 @@ def test_two_processes_of_one_witness_never_cosign_two_histories(tmp_path: Path)
     assert any({root for _, root in told} <= history for history in histories)
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("when", [pytest.param("before", marks=pytest.mark.slow), "after"])
 def test_killed_at_the_commit_it_has_told_nobody_and_goes_on_with_one_history(tmp_path: Path, when: str) -> None:
     """Between keeping a head and answering: who asked heard nothing, and what was kept binds."""
     dying = (crashing, f"witness.add_checkpoint/commit/{when}", "--")
@@ -179,4 +179,3 @@ def test_wrong_usage(tmp_path: Path) -> None:
     from command import verity
 
     assert verity("witness", "serve", "--prefix", "w", "--name", "a", home=tmp_path).returncode == 2
-    assert verity("witness", "serve", "--name", "b c", home=tmp_path).returncode == 2

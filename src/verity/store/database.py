@@ -97,6 +97,21 @@ CREATE TABLE published (
 ) STRICT;
 """
 
+# The tree's hashes go from a row each into blocks (log/blocks.py). SQLite concatenates text only, byte for byte.
+_BLOCKS = """
+CREATE TABLE log_blocks (
+  epoch INTEGER NOT NULL, level INTEGER NOT NULL, position INTEGER NOT NULL, hashes BLOB NOT NULL,
+  PRIMARY KEY (epoch, level, position)
+) STRICT, WITHOUT ROWID;
+INSERT INTO log_blocks SELECT DISTINCT epoch, level / 4, position >> (4 - level % 4), CAST(
+    group_concat(CAST(hash AS TEXT), '') OVER (
+      PARTITION BY epoch, level / 4, position >> (4 - level % 4) ORDER BY (position + 1) << (level % 4), level
+      ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+    ) AS BLOB
+  ) FROM log_nodes;
+DROP TABLE log_nodes;
+"""
+
 _WITNESS = """
 CREATE TABLE witness_self (
   id INTEGER PRIMARY KEY CHECK (id = 1), name TEXT NOT NULL
@@ -120,7 +135,7 @@ CREATE TABLE witness_sizes (
 """
 
 DATABASE_FILE = "verity.db"
-MIGRATIONS = (_SCHEMA, _EPOCHS, _ADAPTERS, _PUBLISHED, _WITNESS)
+MIGRATIONS = (_SCHEMA, _EPOCHS, _ADAPTERS, _PUBLISHED, _BLOCKS, _WITNESS)
 """Entry N takes a database from version N to N+1; ``PRAGMA user_version`` holds the version."""
 
 
