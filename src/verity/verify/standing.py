@@ -56,6 +56,13 @@ class Standing(msgspec.Struct, frozen=True):
         return _revocation(self.revocation).since_s if self.revocation is not None else None
 
     @property
+    def word(self) -> str:
+        """In one word: ``current`` as far as is known, ``revoked``, ``succeeded`` or ``disputed``."""
+        if self.revocation is not None:
+            return "revoked"
+        return ("current", "succeeded", "disputed")[min(len(self.successors), 2)]
+
+    @property
     def successors(self) -> tuple[str, ...]:
         return tuple(sorted({_succession(said).successor for said in self.successions}))
 
