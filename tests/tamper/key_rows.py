@@ -106,7 +106,7 @@ def _(world: World) -> Result:
     return _judged(world, _witnessed(forged, _at(-1)), old, theirs, _file(world, world.node, old))
 
 
-@row("stolen-recovery", KEY_HOLDER, EVENTS, "names a recovery key of his own after the theft, and moves the trust with it",
+@row("stolen-recovery", KEY_HOLDER, EVENTS, "names a recovery key of his own after the theft, which moves the trust",
      "signed")  # fmt: skip
 def _(world: World) -> Result:
     old = world.node.key.id

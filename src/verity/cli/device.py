@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from verity.cli.device_key import COMMANDS
+from verity.cli import device_events, device_key
 from verity.cli.terminal import home_option, json_option, print_json
 
 
@@ -33,5 +33,5 @@ def device(context: click.Context, home: str | None, as_json: bool) -> None:
             click.echo(f"{name:<8} {value if value is not None else 'none'}")
 
 
-for command in COMMANDS:
+for command in (*device_key.COMMANDS, *device_events.COMMANDS):
     device.add_command(command)
