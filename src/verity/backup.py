@@ -212,9 +212,10 @@ def _plain(file: IO[bytes], path: Path, passphrase: str | None) -> Iterator[IO[b
     import io
 
     check_work(head, str(path))
-    if os.fstat(file.fileno()).st_size > LARGEST_ENCRYPTED:
+    size = os.fstat(file.fileno()).st_size
+    if size > LARGEST_ENCRYPTED:
         raise FormatError(f"{path} is larger than {LARGEST_ENCRYPTED:,} bytes", "decrypt it with age first")
-    yield io.BytesIO(decrypt(file.read(LARGEST_ENCRYPTED), passphrase, str(path)))
+    yield io.BytesIO(decrypt(file.read(size), passphrase, str(path)))
 
 
 def _encrypted(packed: Path, passphrase: str) -> bytes:

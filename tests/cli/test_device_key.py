@@ -203,6 +203,20 @@ def test_a_recovery_key_is_made_once_and_read_after(owner: Path, tmp_path: Path)
         assert isinstance(error, FormatError), damaged[:30]
 
 
+def test_a_restored_backup_says_what_it_knows_of_its_key(owner: Path, tmp_path: Path) -> None:
+    run("backup", tmp_path / "early", home=owner)
+    run("device", "revoke", "--since", "2026-01-01T00:00:00Z", "--reason", "stolen", "--yes", home=owner)
+    run("backup", tmp_path / "late", home=owner)
+    run("device", "events", "--out", tmp_path / "told", home=owner)
+    assert run("restore", tmp_path / "late", home=tmp_path / "late-home")["standing"] == "revoked"
+    said = _invoke("restore", tmp_path / "late", home=tmp_path / "again")
+    assert "warning: the backup knows that this key is revoked" in said.stderr
+    early = tmp_path / "early-home"
+    assert run("restore", tmp_path / "early", home=early)["standing"] == "current"  # it cannot know
+    run("device", "know", tmp_path / "told", home=early)
+    assert run("device", home=early)["standing"] == "revoked"
+
+
 def test_words_for_people(owner: Path, tmp_path: Path) -> None:
     out = _invoke("device", home=owner).output
     assert "recovery none" in out

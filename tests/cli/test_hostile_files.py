@@ -20,6 +20,7 @@ from verity.node import Node
 
 HUGE = 100_000_000
 BUNDLE, REQUEST, INTENT, PROOF, POLICY, CHECKPOINT = 32 << 20, 8 << 20, 4 << 20, 1 << 20, 1 << 16, 1 << 16
+KEY_EVENTS, RECOVERY_KEY = 1 << 20, 1 << 14
 MEMORY_MB = 1024
 """For the whole process, libraries included; most readers stay below a fifth of it."""
 SECONDS = 60.0
@@ -184,6 +185,30 @@ def test_signed_intents(device: Device) -> None:
 
     refused(device.run(LARGE, [HUGE], commands))
     refused(device.run(ANY | JSON, [INTENT], commands))
+
+
+def test_key_events(device: Device) -> None:
+    def commands(path: str) -> list[list[str]]:
+        return [["device", "know", path], ["verify", device.bundle, "--no-replay", "--key-event", path]]
+
+    signatures = {
+        "a revocation of very many signatures": _repeat(
+            b'{"keyid":"a","sig":"b"},',
+            b'{"events":[{"event":{"payload":"","payloadType":"","signatures":[',
+            b"{}]}}]}",
+        )
+    }
+    refused(device.run(LARGE, [HUGE], commands))
+    refused(device.run(ANY | JSON | signatures, [KEY_EVENTS], commands))
+
+
+def test_recovery_keys(device: Device) -> None:
+    def commands(path: str) -> list[list[str]]:
+        Path(path).chmod(0o600)
+        return [["device", "rotate", "--recovery", path, "--passphrase-file", device.passphrase]]
+
+    refused(device.run(LARGE, [HUGE], commands))
+    refused(device.run(ANY | ZIP, [RECOVERY_KEY], commands))
 
 
 def test_policies(device: Device) -> None:

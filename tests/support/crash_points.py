@@ -272,6 +272,7 @@ POINTS = {
         "backup.restore/replace",
         "backup.restore/fsync-folder#2",
         "backup.restore/rmtree",
+        "key_events.events_in/close",
     ),
     "rotate": (
         "database.open/journal-mode",

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from verity.log.checkpoint import Checkpoint
 from verity.statements.key_events import Body, ClosedLog, Event, Recovery, Revocation, SignedEvent, Succession
 from verity.verify.key_events import check_event
-from verity.verify.standing import MAX_CHAIN, Receipt, Said, heirs, judge, standing
+from verity.verify.standing import MAX_CHAIN, Said, heirs, standing
+from verity.verify.timely import Receipt, judge
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[2] / "spec/vectors/keys.json").read_text())
 EVENTS = {name: check_event(msgspec.convert(event, SignedEvent)) for name, event in VECTORS["events"].items()}

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import click
 
-from verity.cli.device_key import COMMANDS
+from verity.cli import device_events, device_key
 from verity.cli.terminal import home_option, json_option, print_json
-
-if TYPE_CHECKING:
-    from verity.node import Node
 
 
 @click.group(invoke_without_command=True)
@@ -29,7 +24,8 @@ def device(context: click.Context, home: str | None, as_json: bool) -> None:
 
     with Node(home) as node:
         shown = {"key": node.key.id, "home": str(node.home), "log": node.log.origin, "entries": node.log.size()}
-        shown |= _standing(node)
+        known = node.keyring.standing()
+        shown |= {"recovery": known.recovery, "standing": known.word}
     if as_json:
         print_json(shown)
     else:
@@ -37,15 +33,5 @@ def device(context: click.Context, home: str | None, as_json: bool) -> None:
             click.echo(f"{name:<8} {value if value is not None else 'none'}")
 
 
-def _standing(node: Node) -> dict[str, Any]:
-    now = node.keyring.standing()
-    said = "current"
-    if now.revocation is not None:
-        said = "revoked"
-    elif now.successions:
-        said = "passed on" if now.successor is not None else "disputed"
-    return {"recovery": now.recovery, "standing": said}
-
-
-for command in COMMANDS:
+for command in (*device_key.COMMANDS, *device_events.COMMANDS):
     device.add_command(command)

@@ -1,18 +1,17 @@
-"""The commands of ``verity device``: rotate, recovery-key, revoke, recover, know and events. See docs/keys.md."""
+"""``verity device``: recovery-key, rotate, revoke and recover. See docs/keys.md."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from verity.cli.device_events import hand_out, out_option, tell
 from verity.cli.terminal import (
     home_option,
     json_option,
     passphrase_options,
-    print_json,
     read_checkpoint,
     read_passphrase,
 )
@@ -20,12 +19,9 @@ from verity.errors import UsageError
 
 if TYPE_CHECKING:
     from verity.identity.device_key import DeviceKey
-    from verity.node import Node
-    from verity.statements.key_events import Event
 
 _FILE = click.Path(dir_okay=False)
 recovery_option = click.option("--recovery", type=_FILE, metavar="FILE", help="The recovery key signs.")
-out_option = click.option("--out", type=_FILE, metavar="FILE", help="Write what others need to know here.")
 
 
 def _load(path: str | None, ask: bool, passphrase_file: str | None) -> DeviceKey | None:
@@ -34,20 +30,6 @@ def _load(path: str | None, ask: bool, passphrase_file: str | None) -> DeviceKey
     if path is None:
         return None
     return load_recovery_key(Path(path), read_passphrase(ask, passphrase_file, confirm=False))
-
-
-def _hand_out(node: Node, out: str | None, key: str | None) -> None:
-    from verity.store import bundles
-
-    if out is not None:
-        bundles.save(node.keyring.file(key), Path(out))
-
-
-def _tell(as_json: bool, said: dict[str, Any], lines: Sequence[str]) -> None:
-    if as_json:
-        print_json(said)
-    else:
-        click.echo("\n".join(lines))
 
 
 @click.command(name="recovery-key")
@@ -73,9 +55,9 @@ def recovery_key(
     with Node(home) as node:
         key = make_recovery_key(Path(out), secret)
         event = node.keyring.name_recovery(key, earlier)
-        _hand_out(node, f"{out}.key-event.json", node.key.id)
+        hand_out(node, f"{out}.key-event.json", node.key.id)
     said = {"recovery": key.id, "file": out, "event": event.digest, "event_file": f"{out}.key-event.json"}
-    _tell(as_json, said, [f"recovery key {key.id}", f"{out}: keep it away from this device, with {out}.key-event.json"])
+    tell(as_json, said, [f"recovery key {key.id}", f"{out}: keep it away from this device, with {out}.key-event.json"])
 
 
 @click.command()
@@ -108,7 +90,7 @@ def rotate(
     with Node(home) as node:
         if signer is not None:
             node.keyring.name_recovery(signer)
-        _hand_out(node, out, None)
+        hand_out(node, out, None)
         witnesses = node.publisher.witnesses.all()
     said = {**rotated._asdict(), "kept": str(rotated.kept) if rotated.kept else None, "event_file": out}
     lines = [f"{rotated.old} passed its trust on to {rotated.new}", f"the log goes on as {rotated.log}"]
@@ -117,7 +99,7 @@ def rotate(
     if witnesses:
         lines.append(f"let witnesses see it: `verity log publish --epoch {rotated.closed}`, then write --out again")
     lines.append(f"tell others: {out}" if out else "tell others: `verity device events --out FILE`")
-    _tell(as_json, said, lines)
+    tell(as_json, said, lines)
 
 
 @click.command()
@@ -155,9 +137,9 @@ def revoke(
         if not yes:
             click.confirm(f"Revoke {about[:16]}… since {since}? It cannot be undone", abort=True, err=True)
         event = node.keyring.revoke(since, reason, signer, key)
-        _hand_out(node, out, about)
+        hand_out(node, out, about)
     told = out or "`verity device events --out FILE`"
-    _tell(as_json, {"revoked": about, "since": since, "event": event.digest, "event_file": out},
+    tell(as_json, {"revoked": about, "since": since, "event": event.digest, "event_file": out},
           [f"{about} is revoked since {since}", f"tell others: {told}"])  # fmt: skip
 
 
@@ -192,10 +174,10 @@ def recover(
     with Node(home) as node:
         last = _own_head(checkpoint, public) if checkpoint is not None else None
         event = node.keyring.recover(key, signer, last)
-        _hand_out(node, out, key)
+        hand_out(node, out, key)
         own = node.key.id
     told = out or "`verity device events --out FILE`"
-    _tell(as_json, {"old": key, "new": own, "event": event.digest, "event_file": out},
+    tell(as_json, {"old": key, "new": own, "event": event.digest, "event_file": out},
           [f"{key} passed its trust on to {own}", f"tell others: {told}"])  # fmt: skip
 
 
@@ -208,62 +190,4 @@ def _own_head(path: str, public: bytes) -> Any:
     return head
 
 
-@click.command()
-@click.argument("files", nargs=-1, required=True, type=_FILE, metavar="FILE…")
-@home_option
-@json_option
-def know(files: tuple[str, ...], home: str | None, as_json: bool) -> None:
-    """Keep what FILES (*.key-event.json) say about keys: `verity verify` heeds it from now on.
-
-    The time counts at which you learn of something: a recovery key or a successor that you know before a theft cannot
-    be put in question by the thief.
-    """
-    from verity.node import Node
-    from verity.store.bundles import read_key_events
-
-    with Node(home) as node:
-        learned = [pair for file in files for pair in node.keyring.know(read_key_events(file))]
-    _tell(as_json, {"events": [{**_plain(event), "new": new} for event, new in learned]},
-          [f"{'new  ' if new else 'known'} {_line(event)}" for event, new in learned])  # fmt: skip
-
-
-@click.command()
-@click.option("--key", metavar="K", help="About this key only.")
-@out_option
-@home_option
-@json_option
-def events(key: str | None, out: str | None, home: str | None, as_json: bool) -> None:
-    """List what is known here about keys, this device's and others'; --out hands it on, with its proofs."""
-    from verity.node import Node
-    from verity.statements.key_events import read_event
-
-    with Node(home) as node:
-        kept = [each for each in node.keyring.events() if key in (None, each.key)]
-        _hand_out(node, out, key)
-    listed = [(each, read_event(each.signed.event)) for each in kept]
-    _tell(as_json, {"events": [{**_plain(event), "known_at": each.known_at} for each, event in listed], "file": out},
-          [f"{each.known_at}  {_line(event)}" for each, event in listed] or ["no key event is known here"])  # fmt: skip
-
-
-def _plain(event: Event) -> dict[str, Any]:
-    import msgspec
-
-    from verity.statements.key_events import KINDS
-
-    body = msgspec.to_builtins(event.body)
-    return {"kind": KINDS[event.type], "key": event.key, "signers": list(event.signers), "event": event.digest, **body}
-
-
-def _line(event: Event) -> str:
-    from verity.statements.key_events import Recovery, Revocation
-    from verity.verify.report import printable
-
-    body, key = event.body, f"{event.key[:16]}…"
-    if isinstance(body, Revocation):
-        return printable(f"revocation  {key} since {body.since}: {body.reason}")
-    if isinstance(body, Recovery):
-        return f"recovery    {key} by {body.recovery}"
-    return f"succession  {key} to {body.successor}"
-
-
-COMMANDS = (recovery_key, rotate, revoke, recover, know, events)
+COMMANDS = (recovery_key, rotate, revoke, recover)

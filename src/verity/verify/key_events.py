@@ -31,7 +31,8 @@ from verity.store.key_events import KeptEvent
 from verity.verify.logged import check_logged, open_head
 from verity.verify.operators import Operators
 from verity.verify.report import Check
-from verity.verify.standing import Receipt, Said, heirs, judge, standing
+from verity.verify.standing import Said, heirs, standing
+from verity.verify.timely import Receipt, judge
 from verity.verify.witnessed import witnessed_by
 
 NAME = "key-current"

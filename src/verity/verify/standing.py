@@ -7,16 +7,14 @@ trust.* And: what nobody independent dated counts as said after the compromise. 
     2  recovery     the recovery key that was named first, or whom it named after itself; if named before the compromise
     3  successions  by the recovery key; else by the key itself, before the compromise, and if nothing contradicts them:
                     a revocation by the key itself decides nothing between two, for it may be the thief's
-    4  receipts     of a revoked key: those that witnesses saw before the compromise; of a key that was succeeded: those
-                    of the log that it closed
 
+What that means for a receipt is in ``timely``.
 Nothing here looks at a signature: an event counts as signed by whom it says (statements/key_events.py has checked).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
 
 import msgspec
 
@@ -53,32 +51,22 @@ class Standing(msgspec.Struct, frozen=True):
     @property
     def since(self) -> int | None:
         """The time of compromise."""
-        return _revocation(self.revocation).since_s if self.revocation is not None else None
+        return revocation_of(self.revocation).since_s if self.revocation is not None else None
+
+    @property
+    def word(self) -> str:
+        """In one word: ``current`` as far as is known, ``revoked``, ``succeeded`` or ``disputed``."""
+        if self.revocation is not None:
+            return "revoked"
+        return ("current", "succeeded", "disputed")[min(len(self.successors), 2)]
 
     @property
     def successors(self) -> tuple[str, ...]:
-        return tuple(sorted({_succession(said).successor for said in self.successions}))
+        return tuple(sorted({succession_of(said).successor for said in self.successions}))
 
     @property
     def successor(self) -> str | None:
         return self.successors[0] if len(self.successors) == 1 else None
-
-
-class Receipt(msgspec.Struct, frozen=True):
-    """What matters of a receipt: the head under which it is proven, the index of its last entry, and ``seen``: no later
-    than this that head was there, by the witnesses of the policy."""
-
-    head: Checkpoint
-    last: int
-    seen: int | None = None
-
-
-class Judgement(msgspec.Struct, frozen=True):
-    """What the events that are known mean for one receipt."""
-
-    status: Literal["passed", "failed", "not made"]
-    sentence: str
-    evidence: dict[str, Any] = {}
 
 
 class Heirs(msgspec.Struct, frozen=True):
@@ -96,7 +84,7 @@ def standing(key: str, known: Iterable[Said]) -> Standing:
     namings = [said for said in about if isinstance(said.event.body, Recovery)]
     named = {_recovery(said) for said in namings}
     revocation = _earliest(about, {key, *named})
-    since = _revocation(revocation).since_s if revocation is not None else None
+    since = revocation_of(revocation).since_s if revocation is not None else None
     recovery = _speaker(namings)
     if not any(_before(said, since) for said in namings if _recovery(said) == recovery):
         recovery = None
@@ -118,24 +106,9 @@ def heirs(key: str, known: Sequence[Said]) -> Heirs:
             return Heirs(tuple(keys), f"more than {MAX_CHAIN} keys succeeded each other", (successor,))
         keys.append(successor)
     if now.void:
-        names = tuple(sorted({_succession(said).successor for said in now.void}))
+        names = tuple(sorted({succession_of(said).successor for said in now.void}))
         return Heirs(tuple(keys), "its succession is not dated before the compromise, or by nobody who may", names)
     return Heirs(tuple(keys))
-
-
-def judge(now: Standing, receipt: Receipt) -> Judgement:
-    """What the standing of a receipt's key means for the receipt."""
-    if now.revocation is not None:
-        judged = _judge_revoked(now, now.revocation, receipt)
-        if judged.status == "failed" or not now.successions:
-            return judged
-    if len(now.successors) > 1:
-        named = " and ".join(f"{key[:16]}…" for key in now.successors)
-        sentence = f"The key was passed on to {named}, which contradict each other: nobody is trusted."
-        return Judgement("failed", sentence, {"successors": list(now.successors)})
-    if now.successions:
-        return _judge_succeeded(now, receipt)
-    return Judgement("not made", "No revocation of the key is known here; that there is none, nobody can prove.")
 
 
 def _merged(about: Sequence[Said]) -> list[Said]:
@@ -155,7 +128,7 @@ def _before(said: Said, since: int | None) -> bool:
 def _earliest(about: Sequence[Said], signers: set[str]) -> Said | None:
     """Step 1. By any recovery key that the key ever named: whoever could name it could revoke."""
     found = [said for said in about if isinstance(said.event.body, Revocation) and said.signers & signers]
-    return min(found, key=lambda said: (_revocation(said).since_s, said.event.digest), default=None)
+    return min(found, key=lambda said: (revocation_of(said).since_s, said.event.digest), default=None)
 
 
 def _speaker(namings: Sequence[Said]) -> str | None:
@@ -198,90 +171,15 @@ def _counting(
     if by_recovery := [said for said in successions if recovery in said.signers]:
         return by_recovery
     by_key = [said for said in successions if key in said.signers and _before(said, since)]
-    limit = _revocation(settled).since_s if settled is not None else None
+    limit = revocation_of(settled).since_s if settled is not None else None
     doubters = {key} if recovery is not None else {key, *named}
-    successors = {_succession(said).successor for said in by_key}
+    successors = {succession_of(said).successor for said in by_key}
     contradict = [
         said
         for said in successions
-        if said.signers & doubters and _before(said, limit) and _succession(said).successor not in successors
+        if said.signers & doubters and _before(said, limit) and succession_of(said).successor not in successors
     ]
     return [*by_key, *contradict] if by_key else []
-
-
-def _judge_revoked(now: Standing, revocation: Said, receipt: Receipt) -> Judgement:
-    said = _revocation(revocation)
-    by = "itself" if now.key in revocation.signers else "its recovery key"
-    evidence = {"since": said.since, "reason": said.reason, "seen_s": receipt.seen, "revoked_by": by}
-    evidence["said_by_s"] = revocation.by
-    told = f"the key was revoked, by {by}, since {said.since}"
-    if receipt.seen is None:
-        return Judgement("failed", f"No witnesses saw this receipt before {said.since}: {told}.", evidence)
-    if receipt.seen >= said.since_s:
-        after = f"Witnesses first saw this receipt at {_written(receipt.seen)}: {told}."
-        if revocation.by is None or receipt.seen < revocation.by:
-            after += " They saw it before anybody is known to have said so: who revokes late disowns what he signed."
-        return Judgement("failed", after, evidence)
-    sentence = f"Witnesses saw this receipt by {_written(receipt.seen)}; {told}: later ones fail."
-    return Judgement("passed", sentence, evidence)
-
-
-def _judge_succeeded(now: Standing, receipt: Receipt) -> Judgement:
-    """Step 4. Every succession to the one successor is held against the receipt: two may name two ends of the log."""
-    judged = [_judge_against(now.key, said, receipt) for said in now.successions]
-    order = ("failed", "passed", "not made")
-    return min(judged, key=lambda judgement: order.index(judgement.status))
-
-
-def _judge_against(key: str, said: Said, receipt: Receipt) -> Judgement:
-    body, origin = _succession(said), receipt.head.origin
-    evidence: dict[str, Any] = {"successor": body.successor, "seen_s": receipt.seen, "said_by_s": said.by}
-    told = f"the key was passed on to {body.successor[:16]}…"
-    closed = body.previous_log
-    if closed is None:
-        return _judge_by_time(told, said, receipt, evidence)
-    if origin != closed.origin:
-        earlier = _epoch(origin) < _epoch(closed.origin)
-        sentence = f"The receipt is in {'an earlier' if earlier else 'a later'} epoch than the one in which {told}."
-        return Judgement("passed" if earlier else "failed", sentence, evidence)
-    heads = [Checkpoint(origin, closed.size, bytes.fromhex(closed.root)), *([said.head] if said.head else [])]
-    same = [head for head in heads if head.size == receipt.head.size]
-    if any(head.root != receipt.head.root for head in same):
-        return Judgement(
-            "failed", f"The receipt is in another history of the log than the one in which {told}.", evidence
-        )
-    by_key = key in said.signers
-    if receipt.last < closed.size and (not by_key or receipt.head.size <= closed.size + 1):
-        evidence["in_the_closed_log"] = bool(same)
-        shown = "in the very log" if same else "in a log of the same name as the one"
-        return Judgement("passed", f"The receipt is entry {receipt.last} {shown} that ended when {told}.", evidence)
-    if by_key:
-        return Judgement("failed", f"The receipt's log goes on after entry {closed.size}, by which {told}.", evidence)
-    return _judge_by_time(told, said, receipt, evidence)
-
-
-def _judge_by_time(told: str, said: Said, receipt: Receipt, evidence: dict[str, Any]) -> Judgement:
-    """The old log's end is not known: witnesses must have seen the receipt before anybody spoke of a successor."""
-    if receipt.seen is None or said.by is None:
-        sentence = f"Nobody dates whether the receipt is from before {told}."
-        return Judgement("not made", sentence, evidence)
-    if receipt.seen < said.by:
-        return Judgement("passed", f"Witnesses saw this receipt by {_written(receipt.seen)}, before {told}.", evidence)
-    return Judgement("failed", f"Witnesses first saw this receipt after {told}.", evidence)
-
-
-def _epoch(origin: str) -> int:
-    return int(origin.rpartition("/")[2])
-
-
-def _written(time_s: int) -> str:
-    import datetime
-
-    try:
-        moment = datetime.datetime.fromtimestamp(time_s, datetime.UTC)
-    except (ValueError, OverflowError, OSError):
-        return f"{time_s} s after 1970"
-    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _recovery(said: Said) -> str:
@@ -289,11 +187,13 @@ def _recovery(said: Said) -> str:
     return said.event.body.recovery
 
 
-def _succession(said: Said) -> Succession:
+def succession_of(said: Said) -> Succession:
+    """Its body, where it is known to be one."""
     assert isinstance(said.event.body, Succession)
     return said.event.body
 
 
-def _revocation(said: Said) -> Revocation:
+def revocation_of(said: Said) -> Revocation:
+    """Its body, where it is known to be one."""
     assert isinstance(said.event.body, Revocation)
     return said.event.body
