@@ -49,6 +49,8 @@ _OUTPUT = frozenset({
     "output/candidates", "output/embeddings", "output/finish", "output/logits", "output/logprobs", "output/text",
     STEP_FIELD, TOKEN_FIELD,
 })  # fmt: skip
+_LOOKED_AT = 64
+"""Published heads, from the first that counts an entry on: a later one says less about time."""
 _TELLS_THE_PROMPT = ("prompt_tokens",)
 _OF_SCORES = frozenset({"output/candidates", "output/logits", "output/logprobs"})
 
@@ -133,7 +135,7 @@ class Exporter:
     def _proofs(self, log: DeviceLog, indices: Sequence[int]) -> tuple[str, dict[int, list[bytes]]]:
         """Of the published heads that count these entries, the one that most witnesses cosigned, and of these the
         earliest: its times say most. The log's present head while none is published. With the paths under it."""
-        published = self._published.all(log.epoch, max(indices) + 1)
+        published = self._published.all(log.epoch, max(indices) + 1, _LOOKED_AT)
         if not published:
             return log.proofs(indices)
         best = max(published, key=lambda head: (len(parse(head.checkpoint).lines), -head.size))

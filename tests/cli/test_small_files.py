@@ -56,11 +56,12 @@ def test_a_checkpoint_is_not_cut(tmp_path: Path) -> None:
        | st.fixed_dictionaries({"consistency": JSON}).map(json.dumps).map(str.encode))  # fmt: skip
 def test_any_proof_is_a_list_of_texts_or_refused(tmp_path: Path, data: bytes) -> None:
     try:
-        proof, _ = _read_proof(write(tmp_path, data), (NOTE, NOTE))
+        proof, root = _read_proof(write(tmp_path, data), (NOTE, NOTE))
     except FormatError:
         return
     assert proof.path == json.loads(data)["consistency"]
     assert proof.size == 8
+    assert root is None or root == json.loads(data)["from_root"]
 
 
 @ONE_FOLDER

@@ -41,7 +41,9 @@ def sound(copy: TileFolder) -> bool:
     return not Fsck(copy, KEY).run().total
 
 
-@pytest.mark.parametrize("sizes", [(1,), (255, 256, 257), (300, 301, 700), (700, 700), pytest.param((1, 65_537), marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "sizes", [(1,), (255, 256, 257), (300, 301, 700), (700, 700), pytest.param((1, 65_537), marks=pytest.mark.slow)]
+)
 def test_a_copy_is_what_is_published(copy: TileFolder, sizes: tuple[int, ...]) -> None:
     for size in sizes:
         files = published(entries(size))

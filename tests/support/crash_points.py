@@ -211,6 +211,11 @@ POINTS = {
         "device_log.compact/checkpoint",
         "database.close/close",
     ),
+    "publish": (
+        "database.open/journal-mode",
+        "published.keep/commit",
+        "database.close/close",
+    ),
     "backup": (
         "database.open/journal-mode",
         "backup.back_up/mkdir",

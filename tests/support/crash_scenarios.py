@@ -19,8 +19,10 @@ from version_1 import make_version_1, version_of
 
 from verity.backup import restore
 from verity.engines.scripted import ScriptedEngine
+from verity.log.checkpoint import open_checkpoint
+from verity.log.published import PublishedHeads
 from verity.store.bundles import read_bundle, read_request, read_signed_intent
-from verity.store.database import MIGRATIONS
+from verity.store.database import MIGRATIONS, Database
 
 MODEL = b"GGUF" + b"".join(n.to_bytes(4, "big") for n in range(300_000))
 PROMPT = "Tell me of the quick brown fox"
@@ -263,6 +265,15 @@ def _compacted(world: World) -> bool:
     return envelopes[0] is None
 
 
+def _published(world: World) -> bool:
+    """A published head is one that the log's key signed, with all of the log that there was."""
+    with open_node(world.home) as node:
+        with Database.open(world.home) as database:
+            found = PublishedHeads(database).latest(0)
+        assert found is None or open_checkpoint(found.checkpoint, node.key.public).size == found.size
+    return found is not None
+
+
 def _backed_up(passphrase: str | None = None) -> Callable[[World], bool]:
     def done(world: World) -> bool:
         path = world.file("elsewhere") / "new.backup"
@@ -320,6 +331,7 @@ SCENARIOS = (
     Scenario("forget", "`forget`", device, _forget, _forgotten),
     Scenario("forget-steps", "`forget` of a session", with_session, _forget_session, _steps_forgotten),
     Scenario("compact", "`log compact`", _given(_forget), lambda _: ["log", "compact", "--json"], _compacted),
+    Scenario("publish", "`log publish`", device, lambda _: ["log", "publish", "--json"], _published),
     Scenario("backup", "`backup`", device, _backup, _backed_up(), instead=lambda world: _other_name(_backup(world))),
     Scenario(
         "encrypted", "`backup` with a passphrase", device, _backup_encrypted, _backed_up("correct horse"), slow=True,

@@ -56,19 +56,15 @@ class PublishedHeads:
 
     def latest(self, epoch: int) -> Published | None:
         """The largest published head of an epoch."""
-        query = (
-            "SELECT epoch, size, checkpoint, published_at, hardware FROM published "
-            "WHERE epoch = ? ORDER BY size DESC LIMIT 1"
-        )
         with self._database.snapshot() as connection:
-            row = connection.execute(query, (epoch,)).fetchone()
-        return None if row is None else Published(*row)
+            row = connection.execute(f"{_HEADS} WHERE epoch = ? ORDER BY size DESC LIMIT 1", (epoch,)).fetchone()
+        return Published(*row) if row is not None else None
 
-    def all(self, epoch: int, least: int = 0) -> list[Published]:
-        """The published heads of an epoch that count at least so many entries, the smallest first."""
-        query = (
-            "SELECT epoch, size, checkpoint, published_at, hardware FROM published "
-            "WHERE epoch = ? AND size >= ? ORDER BY size"
-        )
+    def all(self, epoch: int, least: int = 0, limit: int = -1) -> list[Published]:
+        """The published heads of an epoch that count at least so many entries, the smallest first, so many at most."""
+        query = f"{_HEADS} WHERE epoch = ? AND size >= ? ORDER BY size LIMIT ?"
         with self._database.snapshot() as connection:
-            return [Published(*row) for row in connection.execute(query, (epoch, least))]
+            return [Published(*row) for row in connection.execute(query, (epoch, least, limit))]
+
+
+_HEADS = "SELECT epoch, size, checkpoint, published_at, hardware FROM published"
