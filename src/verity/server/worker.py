@@ -171,6 +171,7 @@ class Worker:
 
     def _lease(self, node: Node, model: str, adapters: Sequence[Wanted]) -> Lease:
         resident = self._found(model) or self._load(node, model)
+        resident.loader.admit(resident.loaded.model)
         loaded, files = resident.loaded, list[AdapterFile]()
         if adapters:
             loaded, files = self._with_adapters(node, resident, adapters)

@@ -6,6 +6,7 @@
     releases = ["smollm2-135m-instruct"]    # the same by their names in the catalogue, which pins the digests
     origins = ["verity/<key>/0"]            # logs that the receipt may stand in
     issuers = ["<64 hex digits>"]           # keys whose signed requests count as one's own
+    publishers = ["<64 hex digits>"]        # whose signed releases the model and all adapters must be in
 
     [require]
     checks = ["signed", "logged", "replayed-exact"]
@@ -35,14 +36,16 @@ from verity.errors import FormatError, UsageError
 from verity.statements.bundle import Bundle
 from verity.statements.keys import parse_key
 from verity.statements.receipt import FINISHES
+from verity.statements.release import Known
 from verity.statements.request import Issued
+from verity.statements.strict import decode_hex
 from verity.store import catalogue
 from verity.verify.calibration import Calibration
 from verity.verify.spot import Spot
 
 CHECKS = (
     "receipt", "signed", "logged", "consistent", "intent", "intent-first", "disclosure", "output", "engine", "model",
-    "prompt", "request", "previous-turn", "nonce", "pinned", "numerics", "finish", "replayed-exact",
+    "released", "prompt", "request", "previous-turn", "nonce", "pinned", "numerics", "finish", "replayed-exact",
     "replayed-statistical", "spot-checked", "seed-origin", "witnessed", "anchored", "hardware-bound", "proven",
 )  # fmt: skip
 """Every check that a policy may name. The last four come with later versions: until then they are `not made`."""
@@ -62,6 +65,7 @@ class _Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     releases: list[str] = []
     origins: list[str] = []
     issuers: list[str] = []
+    publishers: list[str] = []
 
 
 class _Require(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,6 +88,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         for key in (*self.trust.devices, *self.trust.issuers):
             parse_key(key)
+        for publisher in self.trust.publishers:
+            decode_hex(publisher, 32, "publisher in the policy")
         for name in self.trust.releases:
             if name not in _released():
                 raise UsageError(f"the policy trusts an unknown release: {name}", "name its digest under `models`")
@@ -116,6 +122,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "nonce": expected.nonce or expected.request or self.trust.issuers,
             "spot-checked": expected.spot is not None,
             "seed-origin": expected.request is not None and replay,  # a request is made to leave nothing to choose
+            "released": self.trust.publishers,
             "pinned": self.pin,
             "numerics": self.accept.numerics,
             "finish": self.accept.finishes,
@@ -137,8 +144,8 @@ class Expected(msgspec.Struct, frozen=True):
     ``device`` is a key (64 hex digits), ``model`` a BLAKE3 or SHA-256 digest, ``adapters`` such digests in order,
     ``nonce`` lower-case hex, ``request`` one that the caller names and ``issuer`` the key under which the caller
     issues, ``checkpoint`` a signed head that the caller kept, ``previous`` the bundle of the turn before,
-    ``spot`` how many segments to replay, with whose states. ``calibrations`` are for the statistical check, and expect
-    nothing.
+    ``spot`` how many segments to replay, with whose states. ``calibrations`` are for the statistical check, and
+    ``releases``, all that are known of the policy's publishers, for the check ``released``: they expect nothing.
     """
 
     device: str | None = None
@@ -153,6 +160,7 @@ class Expected(msgspec.Struct, frozen=True):
     previous: Bundle | None = None
     spot: Spot | None = None
     calibrations: list[Calibration] = []
+    releases: list[Known] = []
 
 
 def read_policy(path: Path) -> Policy:
