@@ -192,7 +192,11 @@ def _record(path: str, kind: Any) -> Any:
     from verity.statements.strict import load
     from verity.store.release_folders import read_bounded
 
-    return load(read_bounded(Path(path), _MAX_RECORD, "record"), kind, limit=_MAX_RECORD, what="record of a release")
+    data = read_bounded(Path(path), _MAX_RECORD, "record")
+    try:
+        return load(data, kind, limit=_MAX_RECORD, what="record of a release")
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}", "docs/releases.md has an example of each record") from error
 
 
 def _named(what: str, signer: PublisherSigner, home: str | None) -> tuple[str, str]:

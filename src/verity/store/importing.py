@@ -60,7 +60,7 @@ def add_release(
     if any(file.path.lower() == SIGNATURE_FILE for file in known.files):
         raise FormatError(f"the release holds a file {SIGNATURE_FILE} of its own", "ask its publisher for one without")
     with blobs.temporary() as temporary:
-        files = _copied(opened, temporary.parent / "files", progress)
+        files = _copied(opened, temporary.parent / "new-files", progress)
         mains = [file for file in known.files if _is_main(known, files[file.path])]
         base = _base(known, [files[file.path] for file in mains])
         with blobs.storing():
