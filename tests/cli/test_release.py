@@ -75,6 +75,10 @@ def test_words_for_people(publisher: Path, home: Path) -> None:
     assert "only what a trusted publisher released is loaded" in verity("release", "list", home=home).stdout
     run = verity("ask", "Why?", "--model", "small", home=home)
     assert (run.returncode, "verity release trust" in run.stderr) == (1, True)
+    for verb in (["ask", "Why?", "--model", "scripted"], ["embed", "Why?", "--model", "scripted"]):
+        assert verity(*verb, home=home).returncode == 1  # the fake is no released model either
+        assert verity(*verb, "--no-require-release", home=home).returncode == 0
+        assert verity(*verb, home=home, VERITY_REQUIRE_RELEASE="0").returncode == 0
     assert verity("release", "remove", "small", home=home).stdout.startswith("small 1.0 is forgotten, ")
     assert verity("models", "rm", "small", home=home).stdout.startswith("small is gone")
 

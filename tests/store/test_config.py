@@ -19,6 +19,13 @@ def file(home: Path) -> Path:
     return home / CONFIG_FILE
 
 
+def test_the_example_in_the_documentation_is_one(home: Path, file: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/releases.md").read_text()
+    file.write_text(page.split("```toml\n")[1].split("```")[0])
+    assert read_config(home).models.require_release
+    assert len(read_config(home).models.publishers) == 1
+
+
 def test_without_a_file_the_defaults_hold(home: Path) -> None:
     assert read_config(home) == Config() == Config(models=Models(require_release=False, publishers=[]))
 
