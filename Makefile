@@ -17,9 +17,13 @@ LLAMA := $(VENV)/.llama-$(shell cat requirements/llama.txt requirements/build.tx
 READY := $(VENV)/.ready-$(INPUTS)
 MODEL := $(CHECKOUT_HOME)/.model-pulled
 
+# The reference implementation of OpenSSF Model Signing, for tests alone: its requirements contradict ours.
+REFERENCE := .venv-model-signing
+REFERENCE_READY := $(REFERENCE)/.ready-$(shell cksum < requirements/model-signing.txt | cut -d' ' -f1)
+
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo packages test test-slow lint bench rivals fuzz setup lock clean help
+.PHONY: demo packages reference test test-slow lint bench rivals fuzz setup lock clean help
 
 help:
 	@echo "make demo    ask the local model, get a receipt, verify it by replay"
@@ -38,9 +42,16 @@ demo: $(READY)
 packages:
 	@sh tests/install-packages.sh
 
-test: packages lint $(MODEL)
+test: packages lint $(MODEL) reference
 	@VERITY_MODEL="$${VERITY_MODEL:-$$(cat $(MODEL))}" $(BIN)/python -m pytest -m "not slow"
 	@VERITY_MODEL="$${VERITY_MODEL:-$$(cat $(MODEL))}" $(BIN)/python -m pytest -m slow --budget-s $(VERITY_TEST_BUDGET_S)
+
+# Without it its tests are skipped, by name; in CI they fail.
+reference: $(READY)
+	@test -e $(REFERENCE_READY) || { rm -rf $(REFERENCE) && $(BIN)/python -m venv $(REFERENCE) && \
+	  $(REFERENCE)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --only-binary :all: \
+	  -r requirements/model-signing.txt && touch $(REFERENCE_READY); } || \
+	  { rm -rf $(REFERENCE); echo "model_signing could not be installed: its tests are skipped" >&2; }
 
 lint: $(READY)
 	@$(BIN)/ruff check .
@@ -102,6 +113,8 @@ lock:
 	  --group bench -c requirements/lock.txt -o requirements/bench.txt
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
 	  --group fuzz -c requirements/lock.txt -o requirements/fuzz.txt
+	uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
+	  requirements/model-signing.in -o requirements/model-signing.txt
 
 clean:
-	rm -rf $(VENV) $(CHECKOUT_HOME) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .fuzz
+	rm -rf $(VENV) $(REFERENCE) $(CHECKOUT_HOME) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .fuzz

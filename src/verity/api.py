@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # imported in the functions instead: `import verity` stays ch
     from verity.engines.numerics import NumericsStore
     from verity.node import Node
     from verity.statements.bundle import Bundle
+    from verity.statements.release import Known
     from verity.statements.request import Issued
     from verity.statements.verdict import SignedVerdict
     from verity.store.blobs import Blobs
@@ -34,7 +35,8 @@ def open(home: str | os.PathLike[str] | None = None, **options: Any) -> Node:  #
     """Open this device: its key, log and models in ``home`` (default: ``$VERITY_HOME``, or the per-user folder).
 
     Options: ``engine`` (instead of llama.cpp, such as ScriptedEngine), ``threads``, ``context_size`` (tokens),
-    ``micro_batch`` (tokens) and ``progress(done, total, label)``. Raises StoreError.
+    ``micro_batch`` (tokens), ``require_release`` (instead of what the owner's config.toml says) and
+    ``progress(done, total, label)``. Raises StoreError.
     """
     from verity.node import Node
 
@@ -129,12 +131,25 @@ def verify(
         witnesses=named(witnesses, threshold),
         calibrations=_calibrations(calibration),
         key_events=events,
+        releases=_releases(rules, home),
     )
     if not (replay or spot) or (replayer is not None and not isinstance(replayer, Shared)):
         return verify_bundle(bundle, rules, expected, replayer if replay or spot else None)
     with contextlib.nullcontext(replayer) if replayer else sharing(home, 2, threads, limit_s, progress) as shared:
         vouched = [*rules.models, *expected.adapters, *([expected.model] if expected.model else [])]
         return verify_bundle(bundle, rules, expected, shared.consenting(vouched))
+
+
+def _releases(rules: Policy, home: str | os.PathLike[str] | None) -> list[Known]:
+    """All that this device knows of the publishers whom the policy names."""
+    from verity.store.database import DATABASE_FILE
+    from verity.store.home import find
+    from verity.store.releases import Releases
+
+    if not rules.trust.publishers or not (find(home) / DATABASE_FILE).exists():
+        return []
+    with _store(home) as (blobs, _):
+        return Releases(blobs.database).by(rules.trust.publishers)
 
 
 def _calibrations(given: Calibration | str | os.PathLike[str] | None) -> list[Calibration]:

@@ -7,6 +7,8 @@
     ├── StoreError              the device's own files or database cannot be used
     │   ├── ModelNotFound       no model of that name here                                exit 2
     │   ├── AdapterNotFound     no adapter of that name here                              exit 2
+    │   ├── ReleaseNotFound     no release of that name here                              exit 2
+    │   ├── ReleaseRefused      this device's rules want a release of a file, or it was revoked
     │   └── DigestMismatch      bytes differ from the digest they were promised under
     ├── FetchError              a model could not be downloaded
     ├── LogError                the device's log is damaged or contradicts itself
@@ -59,6 +61,14 @@ class ModelNotFound(StoreError):
 
 class AdapterNotFound(StoreError):
     exit_code = 2
+
+
+class ReleaseNotFound(StoreError):
+    exit_code = 2
+
+
+class ReleaseRefused(StoreError):
+    pass
 
 
 class DigestMismatch(StoreError):

@@ -17,6 +17,7 @@ from verity.statements.adapters import AdapterUse, check_adapters
 from verity.statements.receipt import NUMERICS
 from verity.store import catalogue
 from verity.store.adapters import Adapters
+from verity.store.admission import Admission
 from verity.store.blobs import Blobs, Model
 from verity.store.clock import now
 from verity.store.pull import pull
@@ -46,6 +47,10 @@ class LoadedNetwork(msgspec.Struct, frozen=True):
 class Loader:
     """Holds at most one model, beside networks, which are small. A ``given`` engine is used instead of llama.cpp,
     whatever model is asked for; it says itself, by its attribute ``model``, which one it is (as ScriptedEngine does).
+
+    Nothing is loaded, or used again, that the owner's rules refuse (store/admission.py); ``require_release`` goes
+    before what they say. Whatever finds, loads or uses raises ReleaseRefused, and FormatError for rules that cannot be
+    read.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class Loader:
         *,
         context_size: int | None = None,
         fetches: bool = True,
+        require_release: bool | None = None,
         **options: Any,
     ) -> None:
         self._fetches = fetches
@@ -68,6 +74,7 @@ class Loader:
         self._progress = progress
         self._context_size = context_size
         self._options = options
+        self._admission = Admission(blobs, require_release)
         self._held: tuple[tuple[str, int | None], Engine, dict[str, Any]] | None = None
         self._networks: dict[str, LoadedNetwork] = {}
 
@@ -79,6 +86,7 @@ class Loader:
         from verity.engines.onnx import OnnxNetwork
 
         name, found = self._blobs.resolve(model)
+        self._admission.model(name, found.sha256)
         if found.blake3 not in self._networks:
             path = self._blobs.open(found.blake3).path
             described = _described(name, found)
@@ -101,10 +109,12 @@ class Loader:
         if self._held is None or (self._held[0] != wanted and self._given is None):
             self._held = (wanted, *self._opened(*wanted))
         _, engine, described = self._held
+        self.admit(described)  # what was loaded may have been revoked since
         return self._using(engine, described, self.adapters(described["blake3"], adapters))
 
     def _opened(self, model: str, context_size: int | None) -> tuple[Engine, dict[str, Any]]:
         described = self.find(model)
+        self.admit(described)
         if self._given is not None:
             return self._given, described
         path = self._blobs.open(described["blake3"]).path
@@ -145,6 +155,8 @@ class Loader:
 
     def files(self, adapters: Sequence[AdapterUse]) -> list[AdapterFile]:
         """Where they are. Raises ModelNotFound, DigestMismatch."""
+        for adapter in adapters:
+            self._admission.adapter(adapter)
         return [AdapterFile(a.blake3, self._blobs.open(a.blake3).path, a.scale) for a in adapters]
 
     def close(self) -> None:
@@ -153,6 +165,10 @@ class Loader:
         for loaded in self._networks.values():
             loaded.network.close()
         self._networks = {}
+
+    def admit(self, model: Mapping[str, Any]) -> None:
+        """Raise ReleaseRefused unless the model of this field ``model`` may (still) be used."""
+        self._admission.model(model["name"], model["sha256"])
 
     def _free(self) -> None:
         if self._held is not None and self._given is None:
@@ -173,6 +189,7 @@ class Loader:
             known = catalogue.find(model)
             if known is None or known.name != catalogue.DEFAULT or not self._fetches:
                 raise
+            self._admission.model(known.name, known.sha256)  # before it is fetched for nothing
             found = pull(known.name, self._blobs, progress=self._progress)
             name = found.name
         return _described(name, found)

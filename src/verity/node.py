@@ -72,6 +72,7 @@ class Node:
         threads: int | None = None,
         context_size: int | None = None,
         micro_batch: int = DEFAULT_MICRO_BATCH,
+        require_release: bool | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.home = locate(home)
@@ -92,7 +93,7 @@ class Node:
         self.referee = Referee(self.recorder, self.exporter)
         self.keyring = Keyring(self._database, self.recorder, self.exporter, self.key)
         self.issuer = Issuer(self._database, self.key, self.blobs)
-        options: dict[str, Any] = {"threads": threads, "micro_batch": micro_batch}
+        options: dict[str, Any] = {"threads": threads, "micro_batch": micro_batch, "require_release": require_release}
         self._loader = Loader(
             self.blobs, self.numerics, self.recorder, engine, progress, context_size=context_size, **options
         )
@@ -222,7 +223,7 @@ class Node:
     ) -> Loaded:
         """Load a model now instead of at the first question; it computes with these adapters and no others.
 
-        Raises ModelNotFound, AdapterNotFound, DigestMismatch, UsageError, EngineError.
+        Raises ModelNotFound, AdapterNotFound, ReleaseRefused, DigestMismatch, UsageError, EngineError.
 
         An answer that nobody read to its end is cut off: the engine holds one sequence, and may be freed for another.
         """

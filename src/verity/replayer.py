@@ -31,6 +31,7 @@ from verity.statements.adapters import AdapterUse
 from verity.statements.strict import canonical
 from verity.store import catalogue
 from verity.store.adapters import Adapters, add_command, base_in
+from verity.store.admission import Admission
 from verity.store.blobs import Blob, Blobs
 from verity.store.reading import Progress
 from verity.verify.inference import InferenceClaim
@@ -202,22 +203,36 @@ def _apart_from_known(setup: Setup) -> Setup:
 def consenting(replayer: Replayer, blobs: Blobs, numerics: NumericsStore, vouched: Sequence[str]) -> Replayer:
     """Replays only what somebody here vouches for: files of models and adapters are strangers' (docs/sandbox.md).
 
-    ``vouched`` are the digests, of either kind, that the caller or the policy names.
+    ``vouched`` are the digests, of either kind, that the caller or the policy names. A publisher whom this device
+    trusts vouches for what he released; of what he revoked nobody's word counts but theirs.
     """
+    admission = Admission(blobs)
 
     def replay(claim: AnyClaim) -> Replayed:
         digests = {claim.model.blake3, claim.model.sha256}
+        _refuse_revoked([claim.model, *claim.adapters], admission, vouched)
         named = digests & {*vouched} or any(catalogue.find(digest) for digest in digests)
+        named = named or admission.released(claim.model.sha256, "model")
         if not named and not numerics.declared(claim.model.blake3):
             hint = f"if you mean to run it, name it: --model {claim.model.blake3}"
             raise CannotReplay(f"nobody that you trust released the model {claim.model.name}", hint)
         for adapter in claim.adapters:
-            if not {adapter.blake3, adapter.sha256} & {*vouched} and not Adapters(blobs).knows(adapter.blake3):
+            named = {adapter.blake3, adapter.sha256} & {*vouched} or admission.released(adapter.sha256, "adapter")
+            if not named and not Adapters(blobs).knows(adapter.blake3):
                 hint = f"if you mean to run it, get its file and add it: {add_command(adapter.blake3, adapter.base)}"
                 raise CannotReplay(f"the adapter {adapter.name} is not among this device's", hint)
         return replayer(claim)
 
     return replay
+
+
+def _refuse_revoked(files: Sequence[ModelName | AdapterUse], admission: Admission, vouched: Sequence[str]) -> None:
+    """Raises CannotReplay."""
+    for file in files:
+        revoked = admission.revoked(file.sha256)
+        if revoked is not None and revoked.revoked is not None and not {file.blake3, file.sha256} & {*vouched}:
+            said = f"the publisher of {file.name} revoked it at {revoked.revoked.at}: {revoked.revoked.reason}"
+            raise CannotReplay(said, f"if you mean to run it all the same, name it: {file.blake3}")
 
 
 def default_memory() -> int:

@@ -62,7 +62,8 @@ from verity.store.database import Database
 from verity.verify.claims import Fields
 from verity.verify.logged import compare
 from verity.verify.operators import Operators
-from verity.verify.standing import Receipt, Said, judge, standing
+from verity.verify.standing import Said, standing
+from verity.verify.timely import Receipt, judge
 from verity.verify.witnessed import witnessed, witnessed_by
 
 START = 1_800_000_000

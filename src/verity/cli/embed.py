@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from verity.cli.options import check_folder, scripted
+from verity.cli.options import check_folder, release_option, scripted
 from verity.cli.terminal import ProgressBars, home_option, json_option, print_json, read_stdin
 from verity.errors import Interrupted
 
@@ -20,6 +20,7 @@ from verity.errors import Interrupted
 @click.option("--normalisation", type=click.Choice(["l2", "none"]), default="l2", show_default=True)
 @click.option("--context", "context_size", type=click.IntRange(min=1), metavar="N", help="Tokens that a text may have.")
 @click.option("--show", multiple=True, metavar="FIELD", help="Show FIELD in the public receipt, in clear.")
+@release_option
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="[default: all cores but one]")
 @click.option("--save", type=click.Path(dir_okay=False), metavar="FILE", help="Write the bundle, disclosure included.")
 @home_option
@@ -34,7 +35,7 @@ def embed(texts: tuple[str, ...], save: str | None, home: str | None, as_json: b
     check_folder(save, "the vectors are")
     given = list(texts) or [line for line in read_stdin().splitlines() if line.strip()]
     model = {"model": options["model"]} if options["model"] else {}
-    device = {name: options[name] for name in ("threads", "context_size")}
+    device = {name: options[name] for name in ("threads", "context_size", "require_release")}
     asked = {name: options[name] for name in ("pooling", "normalisation", "show")}
     with ProgressBars() as bars, Node(home, engine=scripted(options["model"]), progress=bars, **device) as node:
         try:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from verity.cli.options import release_option
 from verity.cli.terminal import ProgressBars, home_option, json_option, print_json, read_stdin
 from verity.errors import Interrupted, UsageError
 
@@ -24,11 +25,18 @@ from verity.errors import Interrupted, UsageError
     help="A step: *.npy, *.npz or JSON; repeat it.",
 )
 @click.option("--show", multiple=True, metavar="FIELD", help="Show FIELD in the public receipt, in clear.")
+@release_option
 @click.option("--save", type=click.Path(dir_okay=False), metavar="FILE", help="Write the bundle, disclosure included.")
 @home_option
 @json_option
 def infer(
-    model: str, inputs: tuple[str, ...], show: tuple[str, ...], save: str | None, home: str | None, as_json: bool
+    model: str,
+    inputs: tuple[str, ...],
+    show: tuple[str, ...],
+    require_release: bool | None,
+    save: str | None,
+    home: str | None,
+    as_json: bool,
 ) -> None:
     """Run MODEL (its name or digest; `verity pull FILE.onnx` stores one) on each --input, or on each line of stdin.
 
@@ -40,7 +48,7 @@ def infer(
 
     if save is not None and not Path(save).absolute().parent.is_dir():
         raise UsageError(f"there is no folder to save {save} in", "make it first: the steps are logged either way")
-    with ProgressBars() as bars, Node(home, progress=bars) as node:
+    with ProgressBars() as bars, Node(home, require_release=require_release, progress=bars) as node:
         given = list(_given(inputs, node.network(model).network.inputs))
         if not given:
             raise UsageError("there is nothing to run the network on", "name files with --input, or write to stdin")

@@ -42,6 +42,13 @@ adapter_option = click.option(
 )
 
 
+release_option = click.option(
+    "--require-release/--no-require-release",
+    default=None,
+    help="Load only what a trusted publisher released.  [default: as config.toml says]",
+)
+
+
 def read_adapter(text: str) -> tuple[str, float]:
     """A name and a scale, 1 unless given. Raises UsageError."""
     name, given_scale, scale = text.partition("=")

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from verity.cli.options import adapter_option, check_folder, given, read_adapter, scripted
+from verity.cli.options import adapter_option, check_folder, given, read_adapter, release_option, scripted
 from verity.cli.terminal import ProgressBars, home_option, json_option, print_json, read_stdin
 from verity.errors import Interrupted
 
@@ -21,6 +21,7 @@ from verity.errors import Interrupted
 @adapter_option
 @click.option("--context", "context_size", type=click.IntRange(min=1), metavar="N", help="Tokens that it may have.")
 @click.option("--show", multiple=True, metavar="FIELD", help="Show FIELD in the public receipt, in clear.")
+@release_option
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="[default: all cores but one]")
 @click.option("--save", type=click.Path(dir_okay=False), metavar="FILE", help="Write the bundle, disclosure included.")
 @home_option
@@ -35,7 +36,7 @@ def score(text: str, chat: bool | None, save: str | None, home: str | None, as_j
 
     check_folder(save, "the scores are")
     text = read_stdin() if text == "-" else text
-    device = {name: options.pop(name) for name in ("threads", "context_size")}
+    device = {name: options.pop(name) for name in ("threads", "context_size", "require_release")}
     options["adapters"] = tuple(map(read_adapter, options["adapters"]))
     raw = None if chat is None else not chat
     with ProgressBars() as bars, Node(home, engine=scripted(options["model"]), progress=bars, **device) as node:

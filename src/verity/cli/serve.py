@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from verity.cli.options import release_option
 from verity.cli.terminal import home_option, json_option, print_json
 from verity.errors import UsageError
 
@@ -36,6 +37,7 @@ _INTERRUPTED = 130
 @click.option("--context", type=click.IntRange(min=1), metavar="N", help="Tokens of context for each answer.")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="[default: all cores but one]")
 @click.option("--memory", type=click.FloatRange(min=0.1), metavar="GIB", help="The most memory that models may take.")
+@release_option
 @click.option("--api-key-file", type=click.Path(), metavar="FILE", help="The API key, instead of $VERITY_API_KEY.")
 @click.option("--allow-origin", multiple=True, metavar="ORIGIN", help="Take requests of web pages from ORIGIN.")
 @click.option("--allow-host", multiple=True, metavar="NAME", help="A name of this machine in the Host header.")
@@ -106,6 +108,7 @@ def _service(home: Path, options: dict[str, Any]) -> Service:
         timeout_s=options["timeout"],
         context_size=options["context"],
         threads=options["threads"],
+        require_release=options["require_release"],
         memory_bytes=int(memory * (1 << 30)) if memory is not None else None,
     )
     return Serving(home, settings)

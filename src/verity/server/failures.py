@@ -16,7 +16,16 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from verity.errors import Busy, FormatError, ModelNotFound, SignatureError, TimedOut, UsageError, VerityError
+from verity.errors import (
+    Busy,
+    FormatError,
+    ModelNotFound,
+    ReleaseRefused,
+    SignatureError,
+    TimedOut,
+    UsageError,
+    VerityError,
+)
 
 _log = logging.getLogger("verity.server")
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
@@ -73,6 +82,8 @@ def failure_of(error: BaseException) -> Failure:
         return Failure(504, _words(error), code="timeout")
     if isinstance(error, ModelNotFound):
         return Failure(404, _words(error), param="model", code="model_not_found")
+    if isinstance(error, ReleaseRefused):
+        return Failure(403, _words(error), param="model", code="model_refused")
     if isinstance(error, UsageError | FormatError):
         overflow = type(error).__name__ == "ContextOverflow"
         return Failure(400, _words(error), code="context_length_exceeded" if overflow else "invalid_value")

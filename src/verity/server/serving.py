@@ -50,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s     seconds that an answer may take, waiting included
     context_size  tokens of each answer, prompt included; None: as the model wants, 4096 at most
     memory_bytes  of all models together; None: three quarters of the machine's
+    require_release  load only what a trusted publisher released; None: as the owner's config.toml says
     """
 
     parallel: int = 8
@@ -58,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     context_size: int | None = None
     threads: int | None = None
     memory_bytes: int | None = None
+    require_release: bool | None = None
 
 
 class Serving:
@@ -88,10 +90,10 @@ class Serving:
         self._cut = False
 
     def _open_node(self) -> Node:
-        return Node(self._home, engine=self._engine)
+        return Node(self._home, engine=self._engine, require_release=self._settings.require_release)
 
     def _loader(self, node: Node, *, sequences: int | None = None, context_size: int | None = None) -> Loader:
-        options = {"threads": self._settings.threads, "sequences": sequences or self._settings.parallel}
+        options: dict[str, Any] = {"threads": self._settings.threads, "sequences": sequences or self._settings.parallel}
         size = context_size or self._settings.context_size
         return Loader(
             node.blobs,
@@ -101,11 +103,13 @@ class Serving:
             self._progress,
             context_size=size,
             fetches=False,
+            require_release=self._settings.require_release,
             **options,
         )
 
     def _owners_loader(self, node: Node) -> Loader:
-        return Loader(node.blobs, node.numerics, node.recorder, self._engine, self._progress)
+        rule = self._settings.require_release
+        return Loader(node.blobs, node.numerics, node.recorder, self._engine, self._progress, require_release=rule)
 
     # --- life ---------------------------------------------------------------------------------------------------------
 

@@ -170,7 +170,11 @@ class Worker:
             resident.scheduler = Scheduler(resident.loaded.engine)  # what the sequences hold is not known any more
 
     def _lease(self, node: Node, model: str, adapters: Sequence[Wanted]) -> Lease:
-        resident = self._found(model) or self._load(node, model)
+        resident = self._found(model)
+        if resident is None:
+            resident = self._load(node, model)
+        else:
+            resident.loader.admit(resident.loaded.model)  # it may have been revoked since
         loaded, files = resident.loaded, list[AdapterFile]()
         if adapters:
             loaded, files = self._with_adapters(node, resident, adapters)
@@ -185,6 +189,7 @@ class Worker:
     def _load(self, node: Node, model: str) -> _Resident:
         loader = self._make_loader(node)
         described = loader.find(model)
+        loader.admit(described)  # before others are put out for it
         if described["blake3"] in self._residents:
             return self._residents[described["blake3"]]
         self._make_room(described["size"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sqlite3
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,11 +62,11 @@ class Adapters:
         base than said, and FormatError when it is no LoRA adapter in GGUF.
         """
         target = normal_name(name or model_name(path.name), _NAME)
-        said = self._digest_of(base) if base is not None else None
+        said = self.digest_of(base) if base is not None else None
         with self._blobs.temporary() as temporary:
             with guarded(temporary):
                 copy_file(path, temporary, "copy", progress)
-            fits = _agreed(base_in(temporary), said)
+            fits = agreed_base(base_in(temporary), said)
             with self._blobs.storing():
                 blob = self._blobs.adopt(temporary, progress=progress)
                 self._write(target, blob.blake3, fits, str(path.absolute()))
@@ -100,26 +101,30 @@ class Adapters:
 
     def _write(self, name: str, digest: str, base: str, source: str) -> None:
         with self._blobs.database.transaction() as connection:
-            query = "SELECT name, base FROM adapters WHERE blake3 = ? AND base != ? AND name != ?"
-            other = connection.execute(query, (digest, base, name)).fetchone()
-            if other is not None:
-                hint = f"remove that first if it is wrong: verity adapters remove {other[0]}"
-                raise UsageError(f"the same file is here as {other[0]}, for the base {other[1]}", hint)
-            connection.execute(
-                "INSERT INTO adapters VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
-                "blake3 = excluded.blake3, base = excluded.base, source = excluded.source, "
-                "added_at = excluded.added_at",
-                (name, digest, base, source, now()),
-            )
+            write_adapter(connection, name, digest, base, source)
 
-    def _digest_of(self, model: str) -> str:
-        """A model that is not here may be named by its whole BLAKE3 digest."""
+    def digest_of(self, model: str) -> str:
+        """The BLAKE3 digest of a model. One that is not here may be named by that, whole. Raises ModelNotFound."""
         known = catalogue.find(model)
         if known is not None:
             return known.blake3
         if _DIGEST.fullmatch(model.lower()) and not any(model.lower() == m.sha256 for m in self._blobs.models()):
             return model.lower()
         return self._blobs.resolve(model)[1].blake3
+
+
+def write_adapter(connection: sqlite3.Connection, name: str, digest: str, base: str, source: str) -> None:
+    """In a transaction: let ``name`` mean the adapter of this digest, for this base. Raises UsageError."""
+    query = "SELECT name, base FROM adapters WHERE blake3 = ? AND base != ? AND name != ?"
+    other = connection.execute(query, (digest, base, name)).fetchone()
+    if other is not None:
+        hint = f"remove that first if it is wrong: verity adapters remove {other[0]}"
+        raise UsageError(f"the same file is here as {other[0]}, for the base {other[1]}", hint)
+    connection.execute(
+        "INSERT INTO adapters VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
+        "blake3 = excluded.blake3, base = excluded.base, source = excluded.source, added_at = excluded.added_at",
+        (name, digest, base, source, now()),
+    )
 
 
 def base_in(path: Path) -> str | None:
@@ -146,7 +151,8 @@ def add_command(digest: str, base: str, name: str = "FILE") -> str:
     return f"verity adapters add {shlex.quote(name)} --base {base}   (blake3 {digest})"
 
 
-def _agreed(in_file: str | None, said: str | None) -> str:
+def agreed_base(in_file: str | None, said: str | None) -> str:
+    """The one base that an adapter fits, by its file and by whoever adds it. Raises UsageError."""
     if in_file is None and said is None:
         raise UsageError(
             "the adapter does not say which model it fits", "name the one that it was trained on: --base M"

@@ -13,6 +13,7 @@ import contextlib
 import os
 import shlex
 import shutil
+import sqlite3
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -175,11 +176,7 @@ class Blobs:
         with self.database.transaction() as connection:
             if connection.execute("SELECT 1 FROM blobs WHERE blake3 = ?", (digest,)).fetchone() is None:
                 raise not_found(digest)
-            connection.execute(
-                "INSERT INTO models VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
-                "blake3 = excluded.blake3, source = excluded.source, added_at = excluded.added_at",
-                (name, digest, source, now()),
-            )
+            write_name(connection, name, digest, source)
             row = connection.execute(_MODELS + "WHERE models.name = ?", (name,)).fetchone()
         return Model(*row)
 
@@ -247,11 +244,22 @@ class Blobs:
         known = catalogue.find(digest)
         if known is not None:
             return f"verity pull {known.name}"
-        source = next((model.source for model in self.models() if model.blake3 == digest), None)
-        if source is None:
-            with self.database.snapshot() as connection:
-                adapter = connection.execute("SELECT source FROM adapters WHERE blake3 = ?", (digest,)).fetchone()
-            if adapter is not None:
-                return f"verity adapters add {shlex.quote(adapter[0])}"
-            source = "FILE"
-        return f"verity pull {shlex.quote(source)} --blake3 {digest}"
+        query = (
+            "SELECT 'pull', source FROM models WHERE blake3 = ?1 UNION ALL "
+            "SELECT 'adapters add', source FROM adapters WHERE blake3 = ?1"
+        )
+        with self.database.snapshot() as connection:
+            verb, source = connection.execute(query, (digest,)).fetchone() or ("pull", "FILE")
+        if source.startswith("release "):  # importing.py's; no path or address begins so
+            return "verity release add FOLDER"
+        pin = f" --blake3 {digest}" if verb == "pull" else ""
+        return f"verity {verb} {shlex.quote(source)}{pin}"
+
+
+def write_name(connection: sqlite3.Connection, name: str, digest: str, source: str) -> None:
+    """In a transaction: let ``name`` mean the blob of this BLAKE3 digest."""
+    connection.execute(
+        "INSERT INTO models VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
+        "blake3 = excluded.blake3, source = excluded.source, added_at = excluded.added_at",
+        (name, digest, source, now()),
+    )

@@ -1,4 +1,4 @@
-"""The device's state in one SQLite file: models, adapters, measured numerics, the log, the private half of receipts.
+"""The device's state in one SQLite file: models, adapters, releases, numerics, the log, the private half of receipts.
 
 WAL with ``synchronous=FULL``: a committed transaction survives a power cut. Every write runs in ``BEGIN IMMEDIATE``, so
 that two processes of one device take turns; that is what keeps the log from forking.
@@ -141,8 +141,30 @@ CREATE TABLE key_events (
 ) STRICT;
 """
 
+_RELEASES = """
+CREATE TABLE publishers (
+  id TEXT PRIMARY KEY, name TEXT NOT NULL, key BLOB NOT NULL, added_at TEXT NOT NULL
+) STRICT;
+CREATE TABLE releases (
+  root TEXT NOT NULL, publisher TEXT NOT NULL REFERENCES publishers(id), name TEXT NOT NULL, kind TEXT NOT NULL,
+  version TEXT NOT NULL, base TEXT, metadata BLOB, signature BLOB NOT NULL, added_at TEXT NOT NULL,
+  PRIMARY KEY (root, publisher)
+) STRICT;
+CREATE TABLE release_files (
+  root TEXT NOT NULL, publisher TEXT NOT NULL, path TEXT NOT NULL, sha256 TEXT NOT NULL,
+  blake3 TEXT NOT NULL, PRIMARY KEY (root, publisher, path),
+  FOREIGN KEY (root, publisher) REFERENCES releases(root, publisher) ON DELETE CASCADE
+) STRICT;
+CREATE INDEX release_files_by_sha256 ON release_files (sha256);
+CREATE INDEX release_files_by_blake3 ON release_files (blake3);
+CREATE TABLE revocations (
+  root TEXT NOT NULL, publisher TEXT NOT NULL REFERENCES publishers(id), reason TEXT NOT NULL, revoked_at TEXT NOT NULL,
+  envelope BLOB NOT NULL, added_at TEXT NOT NULL, PRIMARY KEY (root, publisher)
+) STRICT;
+"""
+
 DATABASE_FILE = "verity.db"
-MIGRATIONS = (_SCHEMA, _EPOCHS, _ADAPTERS, _PUBLISHED, _BLOCKS, _WITNESS, _KEYS)
+MIGRATIONS = (_SCHEMA, _EPOCHS, _ADAPTERS, _PUBLISHED, _BLOCKS, _WITNESS, _KEYS, _RELEASES)
 """Entry N takes a database from version N to N+1; ``PRAGMA user_version`` holds the version."""
 
 

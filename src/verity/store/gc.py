@@ -15,18 +15,27 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
+import sqlite3
 import stat
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-from verity.errors import AdapterNotFound, ModelNotFound
+from verity.errors import AdapterNotFound, ModelNotFound, UsageError
+from verity.statements.release import Known
 from verity.store import locks
 from verity.store.blobs import Blobs
 from verity.store.home import guarded, sync_folder
 
 PARTIAL_DAYS = 7
 """After so many days without a new byte, a download that was cut off is not expected to go on."""
+
+_NAMED = """
+SELECT name, blake3 FROM models UNION SELECT name, blake3 FROM adapters UNION
+SELECT 'the release ' || name, blake3 FROM releases JOIN release_files USING (root, publisher)
+WHERE NOT EXISTS (SELECT 1 FROM revocations AS r WHERE (r.root, r.publisher) = (releases.root, releases.publisher))
+"""
+"""What keeps a blob. A release that was revoked keeps none."""
 
 _DAY_S = 86_400.0
 _WRITING_S = 3600.0
@@ -97,14 +106,36 @@ def _remove(blobs: Blobs, wanted: str, statement: str) -> Removal | None:
             if found is None:
                 return None
             digest: str = found[0]
-            query = (
-                "SELECT name FROM models WHERE blake3 = ?1 UNION SELECT name FROM adapters WHERE blake3 = ?1 ORDER BY 1"
-            )
-            others = [row[0] for row in connection.execute(query, (digest,))]
-            if not others:
-                connection.execute("DELETE FROM blobs WHERE blake3 = ?", (digest,))
+            others = _kept_by(connection, digest)
         freed = 0 if others else _unlink(blobs.place(digest))
     return Removal(wanted, digest, freed, others)
+
+
+def remove_release(blobs: Blobs, release: Known) -> int:
+    """Forget a release, and free those of its files that nothing else means. Returns the bytes freed.
+
+    Raises UsageError for one that was revoked: that stays known. StoreError as ``remove`` does.
+    """
+    where = release.root, release.publisher
+    with locks.removing(blobs.folder):
+        with blobs.database.transaction() as connection:
+            if connection.execute("SELECT 1 FROM revocations WHERE root = ? AND publisher = ?", where).fetchone():
+                hint = "its files are freed by `verity models rm` and `gc`; what must not be used stays known"
+                raise UsageError(f"the release {release.name} was revoked, and is not forgotten", hint)
+            query = "SELECT DISTINCT blake3 FROM release_files WHERE root = ? AND publisher = ?"
+            digests = [row[0] for row in connection.execute(query, where).fetchall()]
+            connection.execute("DELETE FROM releases WHERE root = ? AND publisher = ?", where)
+            unnamed = [digest for digest in digests if not _kept_by(connection, digest)]
+        return sum(_unlink(blobs.place(digest)) for digest in unnamed)
+
+
+def _kept_by(connection: sqlite3.Connection, digest: str) -> list[str]:
+    """The names that mean this blob; its row goes if there are none."""
+    query = f"SELECT name FROM ({_NAMED}) WHERE blake3 = ? ORDER BY name"  # noqa: S608 - a constant
+    names = [row[0] for row in connection.execute(query, (digest,))]
+    if not names:
+        connection.execute("DELETE FROM blobs WHERE blake3 = ?", (digest,))
+    return names
 
 
 def collect(blobs: Blobs, *, partial_days: float = PARTIAL_DAYS, dry_run: bool = False) -> Collected:
@@ -139,9 +170,7 @@ class _Sweep:
         """Learn which blobs have a name; the rows of the others go."""
         database = self._blobs.database
         with database.snapshot() if self._dry_run else database.transaction() as connection:
-            self._named = {
-                row[0] for row in connection.execute("SELECT blake3 FROM models UNION SELECT blake3 FROM adapters")
-            }
+            self._named = {digest for _, digest in connection.execute(_NAMED)}
             self._unnamed = {row[0] for row in connection.execute("SELECT blake3 FROM blobs")} - self._named
             if not self._dry_run:
                 connection.executemany("DELETE FROM blobs WHERE blake3 = ?", [(digest,) for digest in self._unnamed])

@@ -151,3 +151,12 @@ def _require_model(path: Path) -> None:
         what = "is empty" if not head else "is too short for one" if len(head) < _SMALLEST else f"begins {head[:4]!r}"
         hint = "pull a file in the GGUF format, or a network in ONNX"
         raise FormatError(f"this is not a GGUF model file: it {what}", hint)
+
+
+def is_model(path: Path) -> bool:
+    """Whether ``pull`` would take this file. Raises StoreError."""
+    try:
+        _require_model(path)
+    except FormatError:
+        return False
+    return True

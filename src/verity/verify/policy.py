@@ -7,6 +7,7 @@
     origins = ["verity/<key>/0"]            # logs that the receipt may stand in
     issuers = ["<64 hex digits>"]           # keys whose signed requests count as one's own
     key_events = ["a.key-event.json"]       # what is known about keys; paths as seen from the policy's folder
+    publishers = ["<64 hex digits>"]        # whose signed releases the model and all adapters must be in
 
     [require]
     checks = ["signed", "logged", "replayed-exact"]
@@ -41,7 +42,9 @@ from verity.errors import FormatError, UsageError
 from verity.statements.bundle import Bundle
 from verity.statements.keys import parse_key
 from verity.statements.receipt import FINISHES
+from verity.statements.release import Known
 from verity.statements.request import Issued
+from verity.statements.strict import decode_hex
 from verity.store import catalogue
 from verity.verify.calibration import Calibration
 from verity.verify.key_events import KnownEvent
@@ -50,8 +53,9 @@ from verity.verify.spot import Spot
 
 CHECKS = (
     "receipt", "signed", "key-current", "logged", "consistent", "intent", "intent-first", "disclosure", "output",
-    "engine", "model", "prompt", "request", "previous-turn", "nonce", "pinned", "numerics", "finish", "replayed-exact",
-    "replayed-statistical", "spot-checked", "seed-origin", "witnessed", "anchored", "hardware-bound", "proven",
+    "engine", "model", "released", "prompt", "request", "previous-turn", "nonce", "pinned", "numerics", "finish",
+    "replayed-exact", "replayed-statistical", "spot-checked", "seed-origin", "witnessed", "hardware-bound", "anchored",
+    "proven",
 )  # fmt: skip
 """Every check that a policy may name. The last three come with later versions: until then they are `not made`."""
 
@@ -71,6 +75,7 @@ class _Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     origins: list[str] = []
     issuers: list[str] = []
     key_events: list[str] = []
+    publishers: list[str] = []
 
 
 class _Require(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,6 +99,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         for key in (*self.trust.devices, *self.trust.issuers):
             parse_key(key)
+        for publisher in self.trust.publishers:
+            decode_hex(publisher, 32, "publisher in the policy")
         for name in self.trust.releases:
             if name not in _released():
                 raise UsageError(f"the policy trusts an unknown release: {name}", "name its digest under `models`")
@@ -125,6 +132,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "logged": self.trust.origins,
             "consistent": expected.checkpoint is not None,
             "model": self.models or expected.model or expected.adapters,
+            "released": self.trust.publishers,
             "request": expected.request or self.trust.issuers,
             "intent-first": expected.request is not None and expected.request.intent,
             "prompt": expected.prompt is not None or expected.system is not None,
@@ -154,8 +162,8 @@ class Expected(msgspec.Struct, frozen=True):
     ``device`` is a key (64 hex digits), ``model`` a BLAKE3 or SHA-256 digest, ``adapters`` such digests in order,
     ``nonce`` lower-case hex, ``request`` one that the caller names and ``issuer`` the key under which the caller
     issues, ``checkpoint`` a signed head that the caller kept, ``previous`` the bundle of the turn before,
-    ``spot`` how many segments to replay, with whose states, ``witnesses`` whose cosignatures count. ``calibrations``
-    are for the statistical check, and ``key_events`` say what became of keys: they expect nothing.
+    ``spot`` how many segments to replay, with whose states. ``calibrations`` are for the statistical check, and
+    ``releases``, all that are known of the policy's publishers, for the check ``released``: they expect nothing.
     """
 
     device: str | None = None
@@ -172,6 +180,7 @@ class Expected(msgspec.Struct, frozen=True):
     witnesses: Operators | None = None
     calibrations: list[Calibration] = []
     key_events: list[KnownEvent] = []
+    releases: list[Known] = []
 
 
 def read_policy(path: Path) -> Policy:

@@ -11,6 +11,7 @@
      8  output        text, tokens and finish reason belong together
      9  engine        a model engine ran, not the scripted fake
     10  model         the model, and each adapter, is one that the caller or the policy names
+        released      … and is in a release, not revoked, of a publisher whom the policy names
     11  prompt        the prompt is the one that the caller names
     12  request       the receipt answers the request of the caller, or of an issuer whom the policy trusts
     13  previous-turn the receipt goes on from the turn before that the caller has
@@ -39,7 +40,7 @@ from verity.statements.commitments import SEGMENT_FIELD
 from verity.statements.dsse import Envelope
 from verity.statements.receipt import INTENT, RESULT, Statement, read_statement
 from verity.statements.request import Issued, read_request
-from verity.verify import content, expectations, key_events, logged, spot, turns
+from verity.verify import content, expectations, key_events, logged, released, spot, turns
 from verity.verify.claims import Fields, Withheld
 from verity.verify.kinds import OF_CHANCE, AnyClaim, Kind, kind_of
 from verity.verify.operators import Operators
@@ -181,6 +182,7 @@ def _content_checks(
         "output": lambda: kind.output(opened),
         "engine": lambda: expectations.engine(fields),
         "model": lambda: expectations.model(fields, policy, expected),
+        released.NAME: lambda: released.released(fields, policy, expected),
         "prompt": lambda: expectations.prompt(fields, expected),
         "request": lambda: expectations.request(fields, known, carried),
         turns.NAME: lambda: turns.previous_turn(fields, expected.previous, device),
