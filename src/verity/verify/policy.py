@@ -14,6 +14,10 @@
     numerics = ["<fingerprint>"]            # receipts that claim other numerics are refused
     finishes = ["end", "stop", "length"]    # answers that ended otherwise are refused
 
+    [hardware]
+    registrars = ["<64 hex digits>"]        # keys whose word counts that a TPM vouches for a device
+    level = "tpm-vendor-ek"                 # the least that they must say; default "tpm-unverified-ek"
+
     [pin]                                   # disclosed fields, or members of fields, that must have exactly this value
     "sampling/temperature" = 0.8            # TOML has no null: leave out the members of a table that are null
     "context/size" = 4096
@@ -27,7 +31,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -45,7 +49,8 @@ CHECKS = (
     "prompt", "request", "previous-turn", "nonce", "pinned", "numerics", "finish", "replayed-exact",
     "replayed-statistical", "spot-checked", "seed-origin", "witnessed", "anchored", "hardware-bound", "proven",
 )  # fmt: skip
-"""Every check that a policy may name. The last four come with later versions: until then they are `not made`."""
+"""Every check that a policy may name. `witnessed`, `anchored` and `proven` come with later versions: until then they
+are `not made`."""
 
 DEFAULT_CHECKS = ("receipt", "signed", "logged", "intent", "disclosure", "output", "engine", "replayed-exact")
 _MAX_POLICY = 1 << 16
@@ -73,16 +78,22 @@ class _Accept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     finishes: list[str] = []
 
 
+class _Hardware(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    registrars: list[str] = []
+    level: Literal["swtpm", "tpm-unverified-ek", "tpm-vendor-ek"] = "tpm-unverified-ek"
+
+
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """See the module."""
 
     trust: _Trust = _Trust()
     require: _Require = _Require()
     accept: _Accept = _Accept()
+    hardware: _Hardware = _Hardware()
     pin: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
-        for key in (*self.trust.devices, *self.trust.issuers):
+        for key in (*self.trust.devices, *self.trust.issuers, *self.hardware.registrars):
             parse_key(key)
         for name in self.trust.releases:
             if name not in _released():
@@ -119,6 +130,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "pinned": self.pin,
             "numerics": self.accept.numerics,
             "finish": self.accept.finishes,
+            "hardware-bound": self.hardware.registrars,
         }
         asked = self.require.checks
         if asked is None:  # what is required by default goes without a replay when none is made; a policy's word stands

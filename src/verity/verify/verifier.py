@@ -20,6 +20,8 @@
     18  replayed-statistical  where numerics differ: the tokens are as near as honest rounding leaves them
     19  spot-checked  a few segments, drawn by the verifier, come out again from the states committed before them
     20  seed-origin   the device could choose neither the randomness nor anything that decides the answer
+    21  hardware-bound        a TPM's key vouched for the device's key and this checkpoint, on a registrar's word; made
+                      where the bundle carries a quote, or the policy asks for one
         … and a line, `not made`, for every other grade that the policy requires
 
 Nothing here opens a model: the replay is made by a ``Replayer`` that the caller hands in.
@@ -30,13 +32,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from msgspec import UNSET
+
 from verity.errors import FormatError, SignatureError, VerityError
 from verity.statements.bundle import Bundle, Disclosure
 from verity.statements.commitments import SEGMENT_FIELD
 from verity.statements.dsse import Envelope
 from verity.statements.receipt import INTENT, RESULT, Statement, read_statement
 from verity.statements.request import Issued, read_request
-from verity.verify import content, expectations, logged, spot, turns
+from verity.verify import content, expectations, hardware, logged, spot, turns
 from verity.verify.claims import Withheld
 from verity.verify.kinds import OF_CHANCE, AnyClaim, Kind, kind_of
 from verity.verify.origin import NAME, seed_origin
@@ -76,6 +80,8 @@ def verify(bundle: Bundle, policy: Policy, expected: Expected, replayer: Replaye
         checks = [_not_made(c.name, kind.not_drawn) if c.name in OF_CHANCE else c for c in checks]
     whole = replayer is not None and (expected.spot is None or expected.spot.also)
     required = policy.required(expected, replay=whole)
+    if hardware.NAME in required or bundle.log.hardware is not UNSET:
+        checks.append(_try(hardware.NAME, lambda: hardware.hardware_bound(bundle, device, policy)))
     for name in required:
         if all(c.name != name for c in checks):
             checks.append(_not_made(name, f"this version cannot make the check {name!r}"))
