@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from verity.errors import FormatError, SignatureError
 
 if TYPE_CHECKING:
-    from cryptography.x509 import Certificate, Extension, ExtensionType
+    from cryptography.x509 import Certificate
 
     from verity.statements.tpm.public import Public
 
@@ -39,7 +39,7 @@ def read_certificate(data: bytes, ek: Public) -> Certificate:
     key = ek.ecc_key() if ek.kind == "ecc" else ek.rsa_key()
     form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
     try:
-        certificate = load_der_x509_certificate(data)
+        certificate = _whole(load_der_x509_certificate(data))
         same = certificate.public_key().public_bytes(*form) == key.public_bytes(*form)
     except Exception as error:  # the library has many for what a stranger's DER may hold
         raise FormatError(f"the endorsement key's certificate cannot be read: {str(error)[:200]}") from error
@@ -53,9 +53,16 @@ def read_certificates(data: bytes) -> list[Certificate]:
     from cryptography.x509 import load_pem_x509_certificates
 
     try:
-        return load_pem_x509_certificates(data)
+        return [_whole(certificate) for certificate in load_pem_x509_certificates(data)]
     except Exception as error:
         raise FormatError(f"this is not a file of certificates: {str(error)[:200]}", "give PEM files") from error
+
+
+def _whole(certificate: Certificate) -> Certificate:
+    """The library reads parts when they are asked for: what cannot be read is to be refused at once."""
+    _ = certificate.subject, certificate.issuer, certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    _ = [extension.value for extension in certificate.extensions]
+    return certificate
 
 
 def check_chain(leaf: Certificate, between: Sequence[Certificate], roots: Sequence[Certificate]) -> Certificate:
@@ -69,13 +76,11 @@ def check_chain(leaf: Certificate, between: Sequence[Certificate], roots: Sequen
 
 def says_simulator(certificate: Certificate) -> bool:
     """Whether the certificate itself names swtpm as the TPM's model: no root makes hardware of that."""
-    from cryptography.x509 import DirectoryName, ExtensionNotFound, SubjectAlternativeName
+    from cryptography.x509 import DirectoryName, SubjectAlternativeName
 
-    try:
-        names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
-    except ExtensionNotFound:
-        return False
-    attributes = [a for name in names.get_values_for_type(DirectoryName) for part in name.rdns for a in part]
+    named = [e.value for e in certificate.extensions if isinstance(e.value, SubjectAlternativeName)]
+    names = [name for value in named for name in value.get_values_for_type(DirectoryName)]
+    attributes = [attribute for name in names for part in name.rdns for attribute in part]
     return any(a.oid.dotted_string == _MODEL and "swtpm" in str(a.value).lower() for a in attributes)
 
 
@@ -111,7 +116,7 @@ def _check_common(certificate: Certificate) -> None:
     now = datetime.datetime.now(datetime.UTC)
     if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
         raise FormatError("a certificate of the chain is not valid at this time")
-    for extension in _extensions(certificate):
+    for extension in certificate.extensions:
         if extension.critical and extension.oid.dotted_string not in _UNDERSTOOD:
             raise FormatError(f"a certificate of the chain has a critical extension {extension.oid.dotted_string}")
 
@@ -119,7 +124,7 @@ def _check_common(certificate: Certificate) -> None:
 def _check_leaf(certificate: Certificate) -> None:
     from cryptography.x509 import BasicConstraints, ExtendedKeyUsage
 
-    for extension in _extensions(certificate):
+    for extension in certificate.extensions:
         if isinstance(extension.value, BasicConstraints) and extension.value.ca:
             raise FormatError("the endorsement key's certificate is one of an authority")
         if isinstance(extension.value, ExtendedKeyUsage) and _EK_USE not in {u.dotted_string for u in extension.value}:
@@ -130,7 +135,7 @@ def _check_authority(certificate: Certificate, below: int) -> None:
     from cryptography.x509 import BasicConstraints, KeyUsage
 
     _check_common(certificate)
-    values = [extension.value for extension in _extensions(certificate)]
+    values = [extension.value for extension in certificate.extensions]
     constraints = next((v for v in values if isinstance(v, BasicConstraints)), None)
     usage = next((v for v in values if isinstance(v, KeyUsage)), None)
     if constraints is None or not constraints.ca or (usage is not None and not usage.key_cert_sign):
@@ -139,8 +144,3 @@ def _check_authority(certificate: Certificate, below: int) -> None:
         raise FormatError("the chain of certificates is longer than one of them allows")
 
 
-def _extensions(certificate: Certificate) -> list[Extension[ExtensionType]]:
-    try:
-        return list(certificate.extensions)
-    except Exception as error:
-        raise FormatError(f"a certificate of the chain cannot be read: {str(error)[:200]}") from error
