@@ -1,10 +1,22 @@
 #!/bin/sh
-# Node.js and npm for tests/server/test_clients.py, from Debian: in CI, or with VERITY_APT=1, and only as root.
-# A failure is not one of the tests: those that need npm are skipped by name.
-command -v npm >/dev/null && exit 0
+# What some tests need of the system, from Debian: in CI, or with VERITY_APT=1, and only as root.
+# A failure is not one of the tests: those that lack something are skipped by name.
+#   npm                           tests/server/test_clients.py
+#   swtpm_setup, tss2-esys        whatever asks a TPM (tests/support/simulators.py)
+lacking=
+need() { # a command or a library's pkg-config name, then the packages that bring it
+  what=$1
+  shift
+  command -v "$what" >/dev/null || pkg-config --exists "$what" 2>/dev/null || lacking="$lacking $*"
+}
+need npm nodejs npm
+need swtpm_setup swtpm swtpm-tools
+need tss2-esys libtss2-dev pkg-config
+[ -n "$lacking" ] || exit 0
 [ -n "$CI" ] || [ "$VERITY_APT" = 1 ] || exit 0
 [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || exit 0
 export DEBIAN_FRONTEND=noninteractive
-{ apt-get -qq update && apt-get -qq install --no-install-recommends nodejs npm; } >/dev/null 2>&1 ||
-  echo "nodejs and npm could not be installed: the npm client is not tested" >&2
+# shellcheck disable=SC2086 - a list
+{ apt-get -qq update && apt-get -qq install --no-install-recommends $lacking; } >/dev/null 2>&1 ||
+  echo "not everything could be installed, and is not tested:$lacking" >&2
 exit 0

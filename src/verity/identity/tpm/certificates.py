@@ -142,5 +142,3 @@ def _check_authority(certificate: Certificate, below: int) -> None:
         raise FormatError("a certificate of the chain is not one of an authority")
     if constraints.path_length is not None and below > constraints.path_length:
         raise FormatError("the chain of certificates is longer than one of them allows")
-
-
