@@ -25,7 +25,7 @@ def tpm() -> Outcome:
 
 
 def judge_tpm(root: Path, named: str | None, library: bool) -> Outcome:
-    """What the files below ``root`` say of a TPM; ``named`` is what ``$VERITY_TCTI`` says, ``library`` whether it is here."""
+    """What the files below ``root`` say of a TPM; ``named`` is what ``$VERITY_TCTI`` says."""
     lacks = "" if library else "; tpm2-pytss is not installed"
     if named:
         return Outcome("works" if library else "note", f"${VARIABLE} names {named}{lacks}", "" if library else _LIBRARY)
