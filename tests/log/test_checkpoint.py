@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from verity import errors
 from verity.errors import FormatError, SignatureError
 from verity.log import checkpoint as module
-from verity.log.checkpoint import Checkpoint, key_id, open_checkpoint, parse_body, sign
+from verity.log.checkpoint import Checkpoint, open_checkpoint, parse_body, sign
+from verity.log.note import key_id, parse, parse_key
 from verity.statements.keys import Signer, check_signature
 
 VECTORS = json.loads((Path(__file__).parents[2] / "spec/vectors/checkpoint.json").read_text())
@@ -33,7 +34,8 @@ def test_key_ids_published_elsewhere() -> None:
         name, expected, key = published.split("+", 2)
         kind_and_key = base64.b64decode(key)
         assert kind_and_key[:1] == b"\x01"
-        assert key_id(name, kind_and_key[1:]).hex() == expected
+        assert key_id(name, 1, kind_and_key[1:]).hex() == expected
+        assert str(parse_key(published)) == published
 
 
 def test_a_note_published_elsewhere_has_our_framing() -> None:
@@ -41,9 +43,9 @@ def test_a_note_published_elsewhere_has_our_framing() -> None:
         "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n\n"
         "— PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n"
     )
-    body, [line] = module._split(note)
+    body, [line] = parse(note)
     public = base64.b64decode("ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW")[1:]
-    assert line.key_id == key_id(line.name, public)
+    assert line.key_id == key_id(line.name, 1, public)
     check_signature(public, body.encode(), line.signature)
 
 

@@ -47,7 +47,7 @@ def test_an_edited_entry(database: Database, log: DeviceLog, inspect: Inspect) -
     assert "entry 3 names another predecessor" in problems
     assert any(problem.startswith("the signed root is") for problem in problems)
     assert any(problem.startswith("the log was rewritten: at size 7") for problem in problems)
-    with pytest.raises(LogError, match="contradict"):
+    with pytest.raises(LogError, match="is not the one in the log's tree"):
         log.prove(2)
 
 
@@ -75,30 +75,45 @@ def test_swapped_entries(database: Database, log: DeviceLog, inspect: Inspect) -
     assert "entry 3 is not the one in the log's tree" in problems
 
 
-def test_every_stored_hash_counts(database: Database, log: DeviceLog, build: Build) -> None:
+def block(database: Database) -> bytes:
+    """The hashes of the tree over seven leaves, which are one block: a leaf, a leaf, their parent, …"""
     with database.snapshot() as connection:
-        nodes = connection.execute("SELECT level, position, hash FROM log_nodes").fetchall()
-    assert len(nodes) == 7 + 3 + 1
-    where = "WHERE level = ? AND position = ?"
-    for level, position, digest in nodes:
-        for wrong in (bytes(32), digest[:-1], b"", digest + b"\0"):
-            execute(database, f"UPDATE log_nodes SET hash = ? {where}", wrong, level, position)
-            [problem] = log.check()
-            assert ("entry" if level == 0 else f"level {level}") in problem
-        execute(database, f"DELETE FROM log_nodes {where}", level, position)
-        assert len(log.check()) == 1
-        execute(database, "INSERT INTO log_nodes VALUES (0, ?, ?, ?)", level, position, digest)
-    execute(database, "INSERT INTO log_nodes VALUES (0, 0, 7, ?)", bytes(32))
+        [(level, position, hashes)] = connection.execute("SELECT level, position, hashes FROM log_blocks").fetchall()
+    assert (level, position, len(hashes)) == (0, 0, (7 + 3 + 1) * 32)
+    return bytes(hashes)
+
+
+def rewrite(database: Database, hashes: bytes) -> None:
+    execute(database, "UPDATE log_blocks SET hashes = ?", hashes)
+
+
+def test_every_stored_hash_counts(database: Database, log: DeviceLog, build: Build) -> None:
+    sound = block(database)
+    for at in range(0, len(sound), 32):
+        rewrite(database, sound[:at] + bytes(32) + sound[at + 32 :])
+        [problem] = log.check()
+        inner = at // 32 in (2, 5, 6, 9)  # the parents come after their right child
+        assert ("level" if inner else "entry") in problem
+        for shorter in (sound[:at], sound[: at + 31], sound[:at] + sound[at + 32 :]):
+            rewrite(database, shorter)
+            assert log.check()
+            with pytest.raises(LogError):
+                log.append(build)
+    for more in (b"\0", bytes(32)):
+        rewrite(database, sound + more)
+        assert log.check() == ["the tree has hashes that belong to no entry: 1"]
+        with pytest.raises(LogError, match="already holds hashes"):
+            log.append(build)
+    rewrite(database, sound)
+    execute(database, "INSERT INTO log_blocks VALUES (0, 1, 0, ?)", bytes(32))
     assert log.check() == ["the tree has hashes that belong to no entry: 1"]
-    with pytest.raises(LogError, match="already holds hashes"):
-        log.append(build)
 
 
-@pytest.mark.parametrize("digest", [bytes(32), b"", bytes(33)])
+@pytest.mark.parametrize("change", [lambda h: h[: 6 * 32] + bytes(32) + h[7 * 32 :], lambda h: b"", lambda h: h[:-1]])
 def test_a_damaged_tree_gives_no_proof_and_no_append(
-    database: Database, log: DeviceLog, digest: bytes, build: Build
+    database: Database, log: DeviceLog, change: Callable[[bytes], bytes], build: Build
 ) -> None:
-    execute(database, "UPDATE log_nodes SET hash = ? WHERE level = 2 AND position = 0", digest)
+    rewrite(database, change(block(database)))
     calls: list[Callable[[], object]] = [
         lambda: log.prove(5),
         lambda: log.proofs([6]),
@@ -124,7 +139,8 @@ def truncate(database: Database, log: DeviceLog, size: int, signer: Signer) -> N
     """What an owner who wants the last entries gone would do, with the key in hand."""
     with database.transaction() as connection:
         connection.execute("DELETE FROM log_entries WHERE position >= ?", (size,))
-        connection.execute("DELETE FROM log_nodes WHERE (position + 1) << level > ?", (size,))
+        kept = 2 * size - size.bit_count()  # the hashes of a tree, in the order in which they came to be
+        connection.execute("UPDATE log_blocks SET hashes = substr(hashes, 1, ?)", (kept * 32,))
         rows = connection.execute("SELECT entry FROM log_entries ORDER BY position").fetchall()
         root = tree.root_of(tree.hash_leaf(entry) for (entry,) in rows)
         note = sign(Checkpoint(log.origin, size, root), signer)

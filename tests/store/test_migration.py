@@ -7,18 +7,20 @@ from pathlib import Path
 
 import pytest
 from in_process import REPLY, in_process
+from memory_signer import MemorySigner
 
 import verity
 from verity.engines.scripted import ScriptedEngine
+from verity.log.device_log import DeviceLog, Draft
+from verity.log.tree import MemoryTree, hash_leaf
 from verity.node import Node
-from verity.store.database import MIGRATIONS
+from verity.store.database import MIGRATIONS, Database
 
 _DOWN = """
 INSERT INTO old.blobs SELECT * FROM main.blobs;
 INSERT INTO old.models SELECT * FROM main.models;
 INSERT INTO old.numerics SELECT * FROM main.numerics;
 INSERT INTO old.log_entries SELECT position, entry, salt, envelope FROM main.log_entries;
-INSERT INTO old.log_nodes SELECT level, position, hash FROM main.log_nodes;
 INSERT INTO old.log_head SELECT 1, origin, size, root, checkpoint FROM main.log_heads;
 INSERT INTO old.receipts SELECT id, started_at, secret, intent_position, result_position, disclosure FROM main.receipts;
 """
@@ -33,6 +35,14 @@ def to_schema_1(home: Path) -> None:
     connection = sqlite3.connect(new)
     connection.execute("ATTACH ? AS old", (str(old),))
     connection.executescript(_DOWN)
+    leaves = [
+        hash_leaf(entry) for (entry,) in connection.execute("SELECT entry FROM main.log_entries ORDER BY position")
+    ]
+    tree = MemoryTree(leaves)
+    places = [(level, at) for level in range(len(leaves).bit_length()) for at in range(len(leaves) >> level)]
+    with connection:
+        nodes = [(level, at, tree.node(level, at)) for level, at in places]
+        connection.executemany("INSERT INTO old.log_nodes VALUES (?, ?, ?)", nodes)
     connection.close()
     old.replace(new)
 
@@ -77,3 +87,18 @@ def test_the_measured_numerics_are_kept(home: Path, answers: list[verity.Answer]
     with verity.open(home, engine=ScriptedEngine(REPLY)) as node:
         node.load()
         assert node.log.size() == 6  # nothing was declared again
+
+
+def test_a_log_of_many_blocks_goes_on(home: Path) -> None:
+    signer, draft = MemorySigner(bytes(32)), Draft(bytes(32), bytes(16), b"{}")
+    with Database.open(home) as database:
+        DeviceLog(database, signer).append_all([lambda _: draft] * 700)
+        with database.snapshot() as connection:
+            blocks = connection.execute("SELECT * FROM log_blocks ORDER BY 1, 2, 3").fetchall()
+    to_schema_1(home)
+    with Database.open(home) as database:
+        with database.snapshot() as connection:
+            assert connection.execute("SELECT * FROM log_blocks ORDER BY 1, 2, 3").fetchall() == blocks
+        log = DeviceLog(database, signer)
+        assert log.append(lambda _: draft) == 700
+        assert log.check() == []

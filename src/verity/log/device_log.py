@@ -8,8 +8,9 @@ rule of Sunlight, https://github.com/FiloSottile/sunlight). Specified in spec/lo
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from verity.errors import LogError, ProofError, UsageError
@@ -46,6 +47,7 @@ class DeviceLog:
         self.origin = f"verity/{signer.public.hex()}/{epoch}"
         self._database = database
         self._signer = signer
+        self._known: Head | None = None
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -57,18 +59,48 @@ class DeviceLog:
         ``also`` runs in the same transaction, with its connection and the index: what it writes is there if the entry
         is. Neither may use the database otherwise. Whatever they raise undoes the append.
         """
+        return self.append_all([build], also)
+
+    def append_all(
+        self, builds: Iterable[Callable[[Place], Draft]], also: Callable[[sqlite3.Connection, int], None] | None = None
+    ) -> int:
+        """Append several entries under one new head, all or none of them. Returns the index of the first.
+
+        ``also`` is given that index. Otherwise as ``append``.
+        """
         with self._database.transaction() as connection:
             stored = Rows(connection, self.epoch)
             head = self._head(stored)
             self._require_latest(connection)
-            draft = build(self._next_place(stored, head))
-            if len(draft.entry) != tree.HASH_SIZE or len(draft.salt) != SALT_SIZE:
-                raise UsageError(f"an entry has {tree.HASH_SIZE} bytes and its salt {SALT_SIZE}")
-            self._insert(stored, head.size, draft)
-            self._swap_head(stored, head)
+            size, root = self._extend(stored, head, builds)
+            if size > head.size:
+                self._swap_head(stored, head, size, root)
             if also is not None:
                 also(connection, head.size)
         return head.size
+
+    def _extend(self, stored: Rows, head: Head, builds: Iterable[Callable[[Place], Draft]]) -> tuple[int, bytes]:
+        """Insert the entries and the subtrees that they complete. Returns the log's new size and root."""
+        pending = stored.hashes(tree.subtrees(head.size))
+        place = self._next_place(stored, head, pending)
+        drafts: list[tuple[int, int, bytes, bytes, bytes]] = []
+        nodes: list[tuple[int, int, bytes]] = []
+        for build in builds:
+            draft = build(place)
+            if len(draft.entry) != tree.HASH_SIZE or len(draft.salt) != SALT_SIZE:
+                raise UsageError(f"an entry has {tree.HASH_SIZE} bytes and its salt {SALT_SIZE}")
+            leaf = tree.hash_leaf(draft.entry)
+            completed = tree.new_nodes(place.index, leaf, lambda _level, _position: pending.pop())
+            pending.append(completed[-1][2])
+            nodes += completed
+            drafts.append((self.epoch, place.index, *draft))
+            place = Place(self.origin, place.index + 1, leaf.hex())
+        try:
+            stored.connection.executemany("INSERT INTO log_entries VALUES (?, ?, ?, ?, ?)", drafts)
+        except sqlite3.IntegrityError as error:
+            raise LogError("the log already holds a new entry's row", rows.HINT) from error
+        stored.add_nodes(nodes)
+        return place.index, tree.fold(pending)
 
     def _require_latest(self, connection: sqlite3.Connection) -> None:
         if (latest := rows.latest_epoch(connection)) > self.epoch:
@@ -76,12 +108,11 @@ class DeviceLog:
                 f"the log goes on in epoch {latest}", "open the device again: a backup was restored meanwhile"
             )
 
-    def _next_place(self, stored: Rows, head: Head) -> Place:
+    def _next_place(self, stored: Rows, head: Head, pending: Sequence[bytes]) -> Place:
         """Where the next entry stands, once the end of the log is what the head says it is."""
-        beyond = "SELECT 1 FROM log_entries WHERE epoch = ? AND (position < 0 OR position >= ?) LIMIT 1"
-        if stored.connection.execute(beyond, (self.epoch, head.size)).fetchone():
+        if stored.reaches_beyond(head.size):
             raise LogError(f"the log holds entries beyond its signed head, which counts {head.size}", rows.HINT)
-        if tree.root_at(head.size, stored.node) != head.root:
+        if tree.fold(pending) != head.root:
             raise LogError("the log's tree does not lead to its signed root", rows.HINT)
         if head.size == 0:
             return Place(self.origin, 0, FIRST)
@@ -90,18 +121,7 @@ class DeviceLog:
             raise LogError(f"entry {head.size - 1} is not the one in the log's tree", rows.HINT)
         return Place(self.origin, head.size, last.hex())
 
-    def _insert(self, stored: Rows, index: int, draft: Draft) -> None:
-        nodes = tree.new_nodes(index, tree.hash_leaf(draft.entry), stored.node)
-        try:
-            stored.connection.execute("INSERT INTO log_entries VALUES (?, ?, ?, ?, ?)", (self.epoch, index, *draft))
-            rows_of_nodes = [(self.epoch, *node) for node in nodes]
-            stored.connection.executemany("INSERT INTO log_nodes VALUES (?, ?, ?, ?)", rows_of_nodes)
-        except sqlite3.IntegrityError as error:
-            raise LogError(f"the log already holds hashes of an entry {index}", rows.HINT) from error
-
-    def _swap_head(self, stored: Rows, head: Head) -> None:
-        size = head.size + 1
-        root = tree.root_at(size, stored.node)
+    def _swap_head(self, stored: Rows, head: Head, size: int, root: bytes) -> None:
         row = (size, root, sign(Checkpoint(self.origin, size, root), self._signer))
         if head.size == 0:
             insert = "INSERT OR IGNORE INTO log_heads VALUES (?, ?, ?, ?, ?)"
@@ -160,13 +180,14 @@ class DeviceLog:
         """The inclusion proof of an entry in the log's first ``size`` entries (default: in all of them)."""
         with self._snapshot() as stored:
             head = self._head(stored)
-            return self._prove(stored, head, index, _check_size(size, head))
+            return self._prove(stored, head, [index], _check_size(size, head))[0]
 
     def proofs(self, indices: Sequence[int]) -> tuple[str, dict[int, list[bytes]]]:
         """The signed head and the inclusion proofs of these entries under it, from one state of the log."""
         with self._snapshot() as stored:
             head = self._filled_head(stored)
-            return head.checkpoint, {index: self._prove(stored, head, index, head.size) for index in indices}
+            proofs = self._prove(stored, head, indices, head.size)
+            return head.checkpoint, dict(zip(indices, proofs, strict=True))
 
     def prove_consistency(self, old: int, new: int | None = None) -> list[bytes]:
         """The proof that the first ``old`` entries are a prefix of the first ``new`` (default: of all)."""
@@ -176,9 +197,11 @@ class DeviceLog:
             if not 0 <= old <= new:
                 raise UsageError(f"a consistency proof from {old} to {new} entries cannot be: the old size comes first")
             proof = tree.consistency_proof(old, new, stored.node)
-            roots = tree.root_at(old, stored.node), _root(stored, head, new)
-            with _proving():
+            roots = stored.root_at(old), _root(stored, head, new)
+            try:
                 tree.check_consistency(old, new, *roots, proof)
+            except ProofError as error:
+                raise _contradicted(error) from error
             return proof
 
     def check(
@@ -209,7 +232,9 @@ class DeviceLog:
             yield Rows(connection, self.epoch)
 
     def _head(self, stored: Rows) -> Head:
-        return stored.head(self.origin, self._signer.public)
+        """The head, its signature checked: once for every note, for bytes that held go on to hold."""
+        self._known = stored.head(self.origin, self._signer.public, self._known)
+        return self._known
 
     def _filled_head(self, stored: Rows) -> Head:
         head = self._head(stored)
@@ -217,26 +242,35 @@ class DeviceLog:
             raise LogError("the log is empty and has no signed head yet", "it gets one with its first entry")
         return head
 
-    def _prove(self, stored: Rows, head: Head, index: int, size: int) -> list[bytes]:
-        _check_index(index, size)
-        leaf = tree.hash_leaf(stored.entry(index).entry)
-        proof = tree.inclusion_proof(index, size, stored.node)
-        with _proving():
-            tree.check_inclusion(index, size, leaf, proof, _root(stored, head, size))
-        return proof
+    def _prove(self, stored: Rows, head: Head, indices: Sequence[int], size: int) -> list[list[bytes]]:
+        """The inclusion proofs of these entries, checked: a damaged log proves nothing."""
+        root = _root(stored, head, size)
+        for index in indices:
+            _check_index(index, size)
+        parts = [tree.inclusion_places(index, size) for index in indices]
+        nodes = iter(stored.hashes([(0, index) for index in indices] + [place for part in parts for place in part[0]]))
+        in_tree = list(itertools.islice(nodes, len(indices)))
+        entries = stored.leaves(indices)
+        proofs = []
+        for index, leaf, (places, folded) in zip(indices, in_tree, parts, strict=True):
+            proof = tree.fold_within(list(itertools.islice(nodes, len(places))), folded)
+            if tree.hash_leaf(entries[index]) != leaf:
+                raise LogError(f"entry {index} is not the one in the log's tree", rows.HINT)
+            try:
+                tree.check_inclusion(index, size, leaf, proof, root)
+            except ProofError as error:
+                raise _contradicted(error) from error
+            proofs.append(proof)
+        return proofs
 
 
 def _root(stored: Rows, head: Head, size: int) -> bytes:
-    return head.root if size == head.size else tree.root_at(size, stored.node)
+    return head.root if size == head.size else stored.root_at(size)
 
 
-@contextlib.contextmanager
-def _proving() -> Iterator[None]:
+def _contradicted(error: ProofError) -> LogError:
     """A proof that the log has just built and that does not hold means that the log is damaged."""
-    try:
-        yield
-    except ProofError as error:
-        raise LogError(f"the log's tree and its signed head contradict each other: {error}", rows.HINT) from error
+    return LogError(f"the log's tree and its signed head contradict each other: {error}", rows.HINT)
 
 
 def _check_size(size: int | None, head: Head) -> int:

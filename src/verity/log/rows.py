@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from verity.errors import FormatError, LogError, SignatureError
+from verity.log import blocks, tree
+from verity.log.blocks import Block
 from verity.log.checkpoint import Checkpoint, open_checkpoint
-from verity.log.tree import EMPTY_ROOT, HASH_SIZE
+from verity.log.tree import EMPTY_ROOT, HASH_SIZE, Place
 
 HINT = "keep the damaged file as evidence, then `verity restore` a backup or go on in a new home: a log is never mended"
+
+_T = TypeVar("_T")
 
 FIRST = "0" * 64
 """What stands for the preceding leaf's hash in the log's first entry."""
@@ -49,14 +54,19 @@ class Rows(NamedTuple):
     connection: sqlite3.Connection
     epoch: int
 
-    def head(self, origin: str, public: bytes) -> Head:
-        """The log's head, its signature checked under the device's own key. Raises LogError."""
+    def head(self, origin: str, public: bytes, known: Head | None = None) -> Head:
+        """The log's head, its signature checked under the device's own key, unless it is the ``known`` one to the byte.
+
+        Raises LogError.
+        """
         # As blobs: SQLite hands out text that is not UTF-8 by raising an error of its own.
         query = "SELECT CAST(origin AS BLOB), size, root, CAST(checkpoint AS BLOB) FROM log_heads WHERE epoch = ?"
         row = self.connection.execute(query, (self.epoch,)).fetchone()
         if row is None:
             return Head(0, EMPTY_ROOT, "")
         stored_origin, size, root, note = row
+        if known is not None and row == (origin.encode(), known.size, known.root, known.checkpoint.encode()):
+            return known
         try:
             signed = open_checkpoint(note, public)
         except (FormatError, SignatureError) as error:
@@ -76,6 +86,28 @@ class Rows(NamedTuple):
             raise LogError(f"entry {index} is missing from the log", HINT)
         return Stored(*row)
 
+    def reaches_beyond(self, size: int) -> bool:
+        """Whether there is an entry outside the positions 0 to ``size``."""
+        # Two searches of the index: asked for both at once, SQLite reads all of it.
+        query = (
+            "SELECT (SELECT min(position) FROM log_entries WHERE epoch = ?1), "
+            "(SELECT max(position) FROM log_entries WHERE epoch = ?1)"
+        )
+        first, last = self.connection.execute(query, (self.epoch,)).fetchone()
+        return first is not None and (first < 0 or last >= size)
+
+    def leaves(self, indices: Sequence[int]) -> dict[int, bytes]:
+        """The data of the leaves at these indices, which the caller knows to be below the log's size. LogError when one
+        is missing."""
+        found: dict[int, bytes] = {}
+        for some in _batched(indices, _MOST_AT_ONCE):
+            query = _LEAVES + f"({', '.join('?' * len(some))})"
+            found |= dict(self.connection.execute(query, (self.epoch, *some)))
+        for index in indices:
+            if index not in found:
+                raise LogError(f"entry {index} is missing from the log", HINT)
+        return found
+
     def entries(self, start: int, stop: int) -> list[Stored]:
         """The entries from ``start`` up to ``stop``, all of them. Raises LogError when one is missing."""
         query = f"{_ENTRIES} AND position >= ? AND position < ? ORDER BY position"
@@ -93,20 +125,67 @@ class Rows(NamedTuple):
             yield Stored(*row)
 
     def find_node(self, level: int, position: int) -> bytes | None:
-        query = "SELECT hash FROM log_nodes WHERE epoch = ? AND level = ? AND position = ?"
-        row = self.connection.execute(query, (self.epoch, level, position)).fetchone()
-        return None if row is None else bytes(row[0])
+        block, number = blocks.locate(level, position)
+        return blocks.hash_in(self.find_blocks([block]).get(block, b""), number) or None
 
     def node(self, level: int, position: int) -> bytes:
         """The stored tree, in the form that the proof builders take. Raises LogError."""
-        digest = self.find_node(level, position)
-        if digest is None or len(digest) != HASH_SIZE:
-            raise LogError(f"the log's tree has no sound hash at level {level}, position {position}", HINT)
-        return digest
+        return _sound(self.find_node(level, position), level, position)
+
+    def hashes(self, places: Sequence[Place]) -> list[bytes]:
+        """Many hashes of the stored tree, read at once. Raises LogError when one is missing or not sound."""
+        located = [blocks.locate(level, position) for level, position in places]
+        found = self.find_blocks({block for block, _ in located})
+        hashes = [blocks.hash_in(found.get(block, b""), number) for block, number in located]
+        if len(b"".join(hashes)) != len(hashes) * HASH_SIZE:
+            for place, digest in zip(places, hashes, strict=True):
+                _sound(digest, *place)
+        return hashes
+
+    def root_at(self, size: int) -> bytes:
+        """The root of the first ``size`` entries, of which the log has at least so many. Raises LogError."""
+        return tree.fold(self.hashes(tree.subtrees(size)))
+
+    def find_blocks(self, wanted: Iterable[Block]) -> dict[Block, bytes]:
+        """Those of these blocks that there are."""
+        found: dict[Block, bytes] = {}
+        for some in _batched(wanted, _MOST_AT_ONCE):
+            query = " UNION ALL ".join([_BLOCK] * len(some))  # one statement: each costs more than what it reads
+            given = [number for block in some for number in (self.epoch, *block)]
+            found |= {(level, at): hashes for level, at, hashes in self.connection.execute(query, given)}
+        return found
+
+    def add_nodes(self, nodes: Iterable[tuple[int, int, bytes]]) -> None:
+        """Store subtrees that came to be, in that order. Raises LogError when some were there already."""
+        new = blocks.gathered(nodes)
+        begun = self.find_blocks(new)
+        rows = []
+        for block, (first, hashes) in new.items():
+            before = begun.get(block, b"")
+            if len(before) != first * HASH_SIZE:
+                raise LogError("the log's tree already holds hashes of a new entry, or lacks some before it", HINT)
+            rows.append((self.epoch, *block, before + hashes))
+        self.connection.executemany("INSERT OR REPLACE INTO log_blocks VALUES (?, ?, ?, ?)", rows)
 
     def count_nodes(self) -> int:
-        query = "SELECT COUNT(*) FROM log_nodes WHERE epoch = ?"
-        return int(self.connection.execute(query, (self.epoch,)).fetchone()[0])
+        query = "SELECT coalesce(sum(length(hashes)), 0) FROM log_blocks WHERE epoch = ?"
+        return -(-int(self.connection.execute(query, (self.epoch,)).fetchone()[0]) // HASH_SIZE)
 
 
+def _batched(values: Iterable[_T], most: int) -> Iterator[list[_T]]:
+    """The values in lists of at most so many."""
+    remaining = iter(values)
+    while batch := list(itertools.islice(remaining, most)):
+        yield batch
+
+
+def _sound(digest: bytes | None, level: int, position: int) -> bytes:
+    if digest is None or len(digest) != HASH_SIZE:
+        raise LogError(f"the log's tree has no sound hash at level {level}, position {position}", HINT)
+    return digest
+
+
+_MOST_AT_ONCE = 64
+_LEAVES = "SELECT position, entry FROM log_entries WHERE epoch = ? AND position IN "
+_BLOCK = "SELECT level, position, hashes FROM log_blocks WHERE epoch = ? AND level = ? AND position = ?"
 _ENTRIES = "SELECT position, entry, salt, envelope FROM log_entries WHERE epoch = ?"

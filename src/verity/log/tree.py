@@ -20,6 +20,8 @@ EMPTY_ROOT = hashlib.sha256(b"").digest()
 """The root of the tree without leaves (RFC 9162, 2.1.1)."""
 
 Node = Callable[[int, int], bytes]
+Place = tuple[int, int]
+"""Level and position of a complete subtree."""
 
 
 def hash_leaf(data: bytes) -> bytes:
@@ -59,10 +61,11 @@ def root_from_inclusion(index: int, size: int, leaf_hash: bytes, proof: Sequence
     _sized(leaf_hash, "the leaf hash")
     inner, border = _lengths(index, size)
     _measured(proof, inner + border)
-    root = leaf_hash
-    for level, sibling in enumerate(proof[:inner]):
-        root = hash_children(sibling, root) if index >> level & 1 else hash_children(root, sibling)
-    return _climb(root, proof[inner:])
+    root, sha256 = leaf_hash, hashlib.sha256
+    for level, sibling in enumerate(proof):
+        left = level >= inner or index >> level & 1
+        root = sha256(b"\x01" + sibling + root if left else b"\x01" + root + sibling).digest()
+    return root
 
 
 def check_inclusion(index: int, size: int, leaf_hash: bytes, proof: Sequence[bytes], root: bytes) -> None:
@@ -121,24 +124,45 @@ def _consistency_roots(old_size: int, new_size: int, old_root: bytes, proof: Seq
 
 def root_at(size: int, node: Node) -> bytes:
     """The root of the first ``size`` leaves."""
+    return fold(read(subtrees(size), node))
+
+
+def subtrees(size: int) -> list[Place]:
+    """The complete subtrees that the first ``size`` leaves are divided into, the largest first."""
     _natural(size, "a tree size")
-    return _span(0, size, node)
+    return _span(0, size)
+
+
+def read(places: Iterable[Place], node: Node) -> list[bytes]:
+    """The hashes of these subtrees. Raises ProofError for one that is not 32 bytes long."""
+    return [_sized(node(*place), "a stored hash") for place in places]
 
 
 def inclusion_proof(index: int, size: int, node: Node) -> list[bytes]:
     """PATH(index, D[size]) of RFC 9162, 2.1.3.1. Raises ProofError unless 0 <= index < size."""
+    places, folded = inclusion_places(index, size)
+    return fold_within(read(places, node), folded)
+
+
+def inclusion_places(index: int, size: int) -> tuple[list[Place], slice]:
+    """The complete subtrees that an inclusion proof is made of, in its order; those in the slice fold into one hash."""
     _bounds(index, size)
-    proof = []
-    start, stop = 0, size
-    while stop - start > 1:
-        middle = _split(start, stop)
-        if index < middle:
-            proof.append(_span(middle, stop, node))
-            stop = middle
-        else:
-            proof.append(_span(start, middle, node))
-            start = middle
-    return proof[::-1]
+    inner, _ = _lengths(index, size)
+    if not inner:
+        folded: list[Place] = []
+    else:  # the sibling that holds the last leaf: it may not be complete
+        position = (index >> inner - 1) ^ 1
+        folded = _span(position << inner - 1, min(position + 1 << inner - 1, size))
+    below = [(level, (index >> level) ^ 1) for level in range(inner - 1)]
+    border = [(level, (index >> level) - 1) for level in range(inner, index.bit_length()) if index >> level & 1]
+    return below + folded + border, slice(len(below), len(below) + len(folded))
+
+
+def fold_within(hashes: list[bytes], folded: slice) -> list[bytes]:
+    """The proof that these hashes of ``inclusion_places`` make."""
+    if folded.stop - folded.start > 1:
+        hashes[folded] = [fold(hashes[folded])]
+    return hashes
 
 
 def consistency_proof(old_size: int, new_size: int, node: Node) -> list[bytes]:
@@ -151,14 +175,14 @@ def consistency_proof(old_size: int, new_size: int, node: Node) -> list[bytes]:
     while stop != old_size:
         middle = _split(start, stop)
         if old_size <= middle:
-            proof.append(_span(middle, stop, node))
+            proof.append(_span(middle, stop))
             stop = middle
         else:
-            proof.append(_span(start, middle, node))
+            proof.append(_span(start, middle))
             start = middle
     if start:  # at start 0 this would be the old root, which the verifier holds
-        proof.append(_span(start, stop, node))
-    return proof[::-1]
+        proof.append(_span(start, stop))
+    return [fold(read(places, node)) for places in reversed(proof)]
 
 
 def new_nodes(index: int, leaf_hash: bytes, node: Node) -> list[tuple[int, int, bytes]]:
@@ -211,14 +235,14 @@ def _split(start: int, stop: int) -> int:
     return start + (1 << (stop - start - 1).bit_length() - 1)
 
 
-def _span(start: int, stop: int, node: Node) -> bytes:
-    """MTH of leaves start to stop; ``start`` must be 0 or where _split leaves it."""
-    subtrees = []
-    for level in reversed(range((stop - start).bit_length())):
-        if stop - start >> level & 1:
-            position = (start >> level) + ((stop - start) >> level) - 1
-            subtrees.append(_sized(node(level, position), "a stored hash"))
-    return fold(subtrees)
+def _span(start: int, stop: int) -> list[Place]:
+    """The complete subtrees over leaves start to stop, the largest first; ``start`` is 0 or where _split leaves it."""
+    length = stop - start
+    places = []
+    for level in reversed(range(length.bit_length())):
+        if length >> level & 1:
+            places.append((level, (start >> level) + (length >> level) - 1))
+    return places
 
 
 def _climb(root: bytes, lefts: Sequence[bytes]) -> bytes:
@@ -255,4 +279,5 @@ def _measured(proof: Sequence[bytes], length: int) -> None:
     if len(proof) != length:
         raise ProofError(f"the proof has {len(proof)} hashes where {length} are needed")
     for digest in proof:
-        _sized(digest, "a hash of the proof")
+        if len(digest) != HASH_SIZE:
+            _sized(digest, "a hash of the proof")

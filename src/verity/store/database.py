@@ -90,6 +90,28 @@ CREATE TABLE adapters (
 ) STRICT;
 """
 
+_PUBLISHED = """
+CREATE TABLE published (
+  epoch INTEGER NOT NULL, size INTEGER NOT NULL, checkpoint TEXT NOT NULL, published_at TEXT NOT NULL, hardware BLOB,
+  PRIMARY KEY (epoch, size)
+) STRICT;
+"""
+
+# The tree's hashes go from a row each into blocks (log/blocks.py). SQLite concatenates text only, byte for byte.
+_BLOCKS = """
+CREATE TABLE log_blocks (
+  epoch INTEGER NOT NULL, level INTEGER NOT NULL, position INTEGER NOT NULL, hashes BLOB NOT NULL,
+  PRIMARY KEY (epoch, level, position)
+) STRICT, WITHOUT ROWID;
+INSERT INTO log_blocks SELECT DISTINCT epoch, level / 4, position >> (4 - level % 4), CAST(
+    group_concat(CAST(hash AS TEXT), '') OVER (
+      PARTITION BY epoch, level / 4, position >> (4 - level % 4) ORDER BY (position + 1) << (level % 4), level
+      ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+    ) AS BLOB
+  ) FROM log_nodes;
+DROP TABLE log_nodes;
+"""
+
 _HARDWARE = """
 CREATE TABLE hardware_challenges (
   id TEXT PRIMARY KEY, enrolment BLOB NOT NULL, secret BLOB NOT NULL, issued_at TEXT NOT NULL, used_at TEXT
@@ -104,7 +126,7 @@ CREATE TABLE hardware_record (
 """
 
 DATABASE_FILE = "verity.db"
-MIGRATIONS = (_SCHEMA, _EPOCHS, _ADAPTERS, _HARDWARE)
+MIGRATIONS = (_SCHEMA, _EPOCHS, _ADAPTERS, _PUBLISHED, _BLOCKS, _HARDWARE)
 """Entry N takes a database from version N to N+1; ``PRAGMA user_version`` holds the version."""
 
 
