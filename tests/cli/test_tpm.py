@@ -13,7 +13,7 @@ from simulators import needs_swtpm, simulator
 import verity as library
 from verity import hardware
 from verity.engines.scripted import ScriptedEngine
-from verity.log.checkpoint import body_of
+from verity.log.checkpoint import body_of, parse_note
 from verity.statements.hardware import decode_record
 from verity.verify.hardware import check_proof, check_record
 
@@ -56,12 +56,12 @@ def test_from_enrolment_to_a_quote(tpm: dict[str, str], tmp_path: Path) -> None:
     assert "problem" in gone.stdout
 
     with library.open(device, engine=ScriptedEngine()) as node:
-        body = body_of(node.log.checkpoint()) if node.log.size() else "a\n1\nb\n"
+        body = body_of(parse_note(node.log.checkpoint())) if node.log.size() else "a\n1\nb\n"
         proof = hardware.prove(node._database, node.key.public, body)
         assert proof is not None
         record = check_record(decode_record(files[3].read_bytes()), said[3]["registrar"])
         checkpoint = node.ask("Why?", max_tokens=4).bundle.log.checkpoint
-        proof = hardware.prove(node._database, node.key.public, body_of(checkpoint))
+        proof = hardware.prove(node._database, node.key.public, body_of(parse_note(checkpoint)))
         assert proof is not None
         assert check_proof(proof, record, node.key.id, checkpoint).safe in (True, False)
 

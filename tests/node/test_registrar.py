@@ -18,7 +18,7 @@ from verity import hardware
 from verity.engines.scripted import ScriptedEngine
 from verity.errors import HardwareError, SignatureError, UsageError
 from verity.identity.tpm.chip import Tpm
-from verity.log.checkpoint import body_of
+from verity.log.checkpoint import body_of, parse_note
 from verity.node import Node
 from verity.registrar import LIFETIME, Trusted
 from verity.statements.bundle import Bundle
@@ -65,7 +65,7 @@ class World(NamedTuple):
     def proven(self) -> Bundle:
         """What a publisher does: a bundle's checkpoint, quoted."""
         bundle = self.device.ask("Why is the sky blue?", max_tokens=8).bundle
-        body = body_of(bundle.log.checkpoint)
+        body = body_of(parse_note(bundle.log.checkpoint))
         proof = hardware.prove(self.device._database, self.device.key.public, body)
         assert proof is not None
         return msgspec.structs.replace(bundle, log=msgspec.structs.replace(bundle.log, hardware=proof))

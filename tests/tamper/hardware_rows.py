@@ -8,7 +8,7 @@ import msgspec
 from chips import UNRESTRICTED, Chip, proof, record, with_proof
 
 from tamper import KEY_HOLDER, LIMIT, OUTSIDER, Result, World, edited, row
-from verity.log.checkpoint import body_of
+from verity.log.checkpoint import body_of, parse_note
 from verity.node import Node
 from verity.statements.bundle import Bundle, HardwareProof
 from verity.statements.hardware import SWTPM
@@ -30,7 +30,7 @@ def enrol(world: World, *, level: str = "tpm-vendor-ek", chip: Chip | None = Non
     with world.other("registrar") as registrar:
         signed = record(registrar, device.key.id, chip, level)
         key = registrar.key.id
-    shown = proof(signed, chip, device.key.public, body_of(bundle.log.checkpoint))
+    shown = proof(signed, chip, device.key.public, body_of(parse_note(bundle.log.checkpoint)))
     return Enrolled(key, chip, shown, bundle)
 
 
@@ -76,7 +76,7 @@ def _(world: World) -> Result:
 @row("another-chip", KEY_HOLDER, HOLDS, "quotes with a key of his own beside the record of a TPM", NAME)
 def _(world: World) -> Result:
     enrolled = enrol(world)
-    body = body_of(enrolled.bundle.log.checkpoint)
+    body = body_of(parse_note(enrolled.bundle.log.checkpoint))
     shown = proof(enrolled.shown.record, Chip(), world.node.key.public, body)
     return judged(world, enrolled.registrar, with_proof(enrolled.bundle, shown))
 

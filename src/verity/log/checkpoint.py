@@ -76,11 +76,6 @@ def split(text: str | bytes, *, extensions: bool = False) -> tuple[Checkpoint, N
     return parse_body(said.body, extensions=extensions), said
 
 
-def body_of(text: str | bytes) -> str:
-    """The three lines of a note that its signatures cover; its form is checked, no signature is. Raises FormatError."""
-    return split(text)[1].body
-
-
 def parse_body(body: str, *, extensions: bool = False) -> Checkpoint:
     """Read the lines, each ended by a newline, that a checkpoint's signatures cover. Raises FormatError."""
     lines = body.split("\n")

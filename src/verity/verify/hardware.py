@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from verity.errors import FormatError, LogError, SignatureError
-from verity.log.checkpoint import body_of
+from verity.log.checkpoint import body_of, parse_note
 from verity.statements.bundle import Bundle, HardwareProof, SignedRecord
 from verity.statements.hardware import LEVELS, Record, check_sizes, read_record
 from verity.statements.keys import parse_key
@@ -44,7 +44,7 @@ def check_proof(proof: HardwareProof, record: Record, device: str, checkpoint: s
         raise LogError(f"the hardware record is about device {record.device[:16]}…, not about {device[:16]}…")
     attest, signature = decode_base64(proof.attest, "quote"), decode_base64(proof.signature, "quote's signature")
     said = check_quote(record.key(), attest, signature, proof.pcrs)
-    if said.extra != extra_data(parse_key(device), body_of(checkpoint)):
+    if said.extra != extra_data(parse_key(device), body_of(parse_note(checkpoint))):
         raise SignatureError("the quote is for another device or another checkpoint than this bundle's")
     return said
 

@@ -7,6 +7,7 @@ Whatever a certificate demands and this reader does not know makes it refuse.
 from __future__ import annotations
 
 import datetime
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,9 @@ def read_certificate(data: bytes, ek: Public) -> Certificate:
     key = ek.ecc_key() if ek.kind == "ecc" else ek.rsa_key()
     form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
     try:
-        certificate = _whole(load_der_x509_certificate(data))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # vendors' certificates are odd, and nothing here depends on how
+            certificate = _whole(load_der_x509_certificate(data))
         same = certificate.public_key().public_bytes(*form) == key.public_bytes(*form)
     except Exception as error:  # the library has many for what a stranger's DER may hold
         raise FormatError(f"the endorsement key's certificate cannot be read: {str(error)[:200]}") from error
@@ -53,7 +56,9 @@ def read_certificates(data: bytes) -> list[Certificate]:
     from cryptography.x509 import load_pem_x509_certificates
 
     try:
-        return [_whole(certificate) for certificate in load_pem_x509_certificates(data)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return [_whole(certificate) for certificate in load_pem_x509_certificates(data)]
     except Exception as error:
         raise FormatError(f"this is not a file of certificates: {str(error)[:200]}", "give PEM files") from error
 
