@@ -15,6 +15,7 @@ LLAMA_FLAGS := -DGGML_NATIVE=OFF -DGGML_LLAMAFILE=OFF -DGGML_CPU_REPACK=OFF -DLL
 INPUTS := $(shell cat requirements/*.txt pyproject.toml Makefile | cksum | cut -d' ' -f1)
 LLAMA := $(VENV)/.llama-$(shell cat requirements/llama.txt requirements/build.txt | cksum | cut -d' ' -f1)-$(shell echo '$(LLAMA_FLAGS)' | cksum | cut -d' ' -f1)
 READY := $(VENV)/.ready-$(INPUTS)
+TPM := $(VENV)/.tpm-$(shell cat requirements/tpm.txt requirements/tpm-build.txt | cksum | cut -d' ' -f1)
 MODEL := $(CHECKOUT_HOME)/.model-pulled
 
 # The reference implementation of OpenSSF Model Signing, for tests alone: its requirements contradict ours.
@@ -23,7 +24,7 @@ REFERENCE_READY := $(REFERENCE)/.ready-$(shell cksum < requirements/model-signin
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo packages reference test test-slow lint bench rivals fuzz setup lock clean help
+.PHONY: demo packages reference tpm test test-slow lint bench rivals fuzz setup lock clean help
 
 help:
 	@echo "make demo    ask the local model, get a receipt, verify it by replay"
@@ -42,7 +43,15 @@ demo: $(READY)
 packages:
 	@sh tests/install-packages.sh
 
-test: packages lint $(MODEL) reference
+# tpm2-pytss is compiled against the headers of tpm2-tss, where they are. Without it tests with a TPM are skipped, by name.
+tpm: $(READY)
+	@[ -e $(TPM) ] || ! pkg-config --exists tss2-esys 2>/dev/null || { \
+	  $(PIP) install --quiet --require-hashes --only-binary :all: -r requirements/tpm-build.txt && \
+	  PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) install --quiet --require-hashes --no-deps --no-build-isolation \
+	    --no-binary tpm2-pytss -r requirements/tpm.txt && rm -f $(VENV)/.tpm-* && touch $(TPM); } || \
+	  echo "tpm2-pytss could not be compiled: tests with a TPM are skipped" >&2
+
+test: packages lint tpm $(MODEL) reference
 	@VERITY_MODEL="$${VERITY_MODEL:-$$(cat $(MODEL))}" $(BIN)/python -m pytest -m "not slow"
 	@VERITY_MODEL="$${VERITY_MODEL:-$$(cat $(MODEL))}" $(BIN)/python -m pytest -m slow --budget-s $(VERITY_TEST_BUDGET_S)
 
@@ -107,6 +116,8 @@ lock:
 	  requirements/build.in -o requirements/build.txt
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" --no-deps \
 	  requirements/llama.in -o requirements/llama.txt
+	for part in tpm tpm-build; do uv pip compile -q --universal --generate-hashes --python-version 3.11 \
+	  --custom-compile-command "make lock" --no-deps requirements/$$part.in -o requirements/$$part.txt || exit 1; done
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
 	  pyproject.toml --extra llama --extra onnx --extra server --group dev --no-emit-package llama-cpp-python -o requirements/lock.txt
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \

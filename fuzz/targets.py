@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fuzz import documents, files, logs, proofs, releases, states, tensors, texts, verification, witnesses
+from fuzz import documents, files, hardware, logs, proofs, releases, states, tensors, texts, verification, witnesses
 from fuzz.target import Target
 
 TARGETS: dict[str, Target] = {
     target.name: target
-    for module in (documents, states, proofs, logs, texts, files, tensors, verification, releases, witnesses)
+    for module in (documents, states, proofs, logs, texts, files, tensors, hardware, verification, releases, witnesses)
     for target in module.TARGETS
 }

@@ -15,6 +15,7 @@
     ├── ProofError              a Merkle proof cannot be built, or does not hold
     ├── SignatureError          a signature does not hold
     ├── EngineError             a model cannot be loaded or run
+    ├── HardwareError           a TPM cannot be reached, or refuses
     ├── AnswerError             an answer is there, as ``answer``, and is not what was asked for
     │   └── TypedOutputError    it is no value of the type
     ├── Busy                    too much is asked for at once: try again later
@@ -92,6 +93,10 @@ class SignatureError(VerityError):
 
 
 class EngineError(VerityError):
+    pass
+
+
+class HardwareError(VerityError):
     pass
 
 

@@ -44,6 +44,7 @@ from verity.opener import StateOpener
 from verity.publisher import Publisher
 from verity.recorder import Recorder, inspect
 from verity.referee import Referee
+from verity.registrar import Registrar
 from verity.request import Request, asked_by, check_asked, make_request
 from verity.rotation import Rotated, rotate, settled
 from verity.runner import Begin, Runner
@@ -92,6 +93,7 @@ class Node:
         self.states = StateOpener(self.exporter.receipts, self.recorder.states, self.load)
         self.referee = Referee(self.recorder, self.exporter)
         self.keyring = Keyring(self._database, self.recorder, self.exporter, self.key)
+        self.registrar = Registrar(self._database, self.key, self.recorder, self.exporter)
         self.issuer = Issuer(self._database, self.key, self.blobs)
         options: dict[str, Any] = {"threads": threads, "micro_batch": micro_batch, "require_release": require_release}
         self._loader = Loader(

@@ -21,6 +21,7 @@ from verity.node import Node
 HUGE = 100_000_000
 BUNDLE, REQUEST, INTENT, PROOF, POLICY, CHECKPOINT = 32 << 20, 8 << 20, 4 << 20, 1 << 20, 1 << 16, 1 << 16
 KEY_EVENTS, RECOVERY_KEY = 1 << 20, 1 << 14
+MESSAGE = 1 << 17
 MEMORY_MB = 1024
 """For the whole process, libraries included; most readers stay below a fifth of it."""
 SECONDS = 60.0
@@ -242,6 +243,19 @@ def test_proofs(device: Device) -> None:
 
     refused(device.run(LARGE, [HUGE], commands))
     refused(device.run(ANY | JSON, [PROOF], commands))
+
+
+def test_enrolments_and_records(device: Device) -> None:
+    def commands(path: str) -> list[list[str]]:
+        out = ["--out", str(device.folder / "out.json")]
+        return [*(["tpm", verb, path, *out] for verb in ("challenge", "answer", "certify")), ["tpm", "adopt", path]]
+
+    refused(device.run(LARGE, [HUGE], commands))
+    refused(device.run(ANY | JSON, [MESSAGE], commands))
+    certified = ["tpm", "certify", device.request, "--out", str(device.folder / "out.json"), "--roots"]
+    pem = _repeat(b"-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n")
+    refused(device.run(LARGE | {"certificates": pem}, [1 << 20, HUGE], lambda path: [[*certified, path]]))
+    assert not (device.folder / "out.json").exists()
 
 
 def test_backups(device: Device) -> None:

@@ -27,6 +27,7 @@ VERBS = {
     "models": "List, check and remove the models on this device.",
     "adapters": "List, add and remove the adapters on this device.",
     "release": "Sign, check, add and revoke releases of models; say whose count here.",
+    "tpm": "Have a TPM vouch for this device's key, or vouch for another device's TPM.",
     "device": "Show this device's key and log; exchange, revoke or recover the key.",
     "log": "List, prove, check and publish this device's log; keep copies of others'.",
     "witness": "Cosign heads of other logs, so that none can show two histories.",

@@ -1,6 +1,7 @@
 """Examine this computer and this device. The checks, in the order they are made and shown:
 
 python platform processor sqlite llama.cpp build extras sandbox clock     the computer (host.py)
+tpm                                                                       its TPM (tpm.py)
 home permissions disk key database answers log models numerics            the device (device.py)
 
 docs/platforms.md explains each. No model is loaded, and nothing is made. Whatever goes wrong in a check is that
@@ -16,6 +17,7 @@ from typing import NamedTuple
 from verity.doctor import host
 from verity.doctor.device import Device
 from verity.doctor.finding import Diagnosis, Finding, Outcome
+from verity.doctor.tpm import tpm
 from verity.errors import VerityError
 from verity.store.reading import Progress
 
@@ -42,6 +44,7 @@ CHECKS = (
     Check("extras", False, _of_host(host.extras)),
     Check("sandbox", False, _of_host(host.sandbox)),
     Check("clock", False, _of_host(host.clock)),
+    Check("tpm", False, _of_host(tpm)),
     Check("home", True, Device.home),
     Check("permissions", False, Device.permissions),
     Check("disk", True, Device.disk),

@@ -52,11 +52,39 @@ class Consistency(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: list[str]
 
 
+class SignedRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A registrar's word on a TPM's key, and that it stands in the registrar's log (statements/hardware.py)."""
+
+    hardware: Envelope
+    checkpoint: str
+    proof: LogProof
+
+    def encode(self) -> bytes:
+        """The file's bytes."""
+        return msgspec.json.encode(self) + b"\n"
+
+
+class HardwareProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A TPM's quote over the device's key and the checkpoint beside it; ``attest``, ``signature`` and ``event_log`` in
+    base64, each PCR as its index and value (hex)."""
+
+    record: SignedRecord
+    attest: str
+    signature: str
+    pcrs: list[tuple[int, str]]
+    event_log: str | msgspec.UnsetType = msgspec.UNSET
+
+    def encode(self) -> bytes:
+        """JSON, to be kept beside the checkpoint."""
+        return msgspec.json.encode(self)
+
+
 class LogPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     checkpoint: str
     intent: LogProof
     result: LogProof
     consistency: Consistency | msgspec.UnsetType = msgspec.UNSET
+    hardware: HardwareProof | msgspec.UnsetType = msgspec.UNSET
 
 
 class TokenOpening(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

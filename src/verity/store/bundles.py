@@ -13,9 +13,13 @@ from verity.statements.bundle import (
     SUFFIX,
     Bundle,
     SignedIntent,
+    SignedRecord,
     decode_bundle,
     decode_signed_intent,
 )
+from verity.statements.dsse import Envelope
+from verity.statements.enrolment import MAX_MESSAGE_BYTES, decode_message
+from verity.statements.hardware import MAX_RECORD_BYTES, decode_record
 from verity.statements.key_events import MAX_FILE_BYTES, SignedEvent, decode_key_events
 from verity.statements.request import MAX_REQUEST_BYTES, Issued
 from verity.statements.request import read_request as decode_request
@@ -26,7 +30,8 @@ PathLike = str | os.PathLike[str]
 _BUNDLE_HINT = f"give the path of a *{SUFFIX} file, as `verity ask --save FILE` writes it"
 _REQUEST_HINT = "give the path of a *.request.json file, as `verity nonce --save FILE` writes it"
 _INTENT_HINT = "give the path of a *.intent.json file, as `verity ask --request REQUEST --save FILE` writes it"
-
+_MESSAGE_HINT = "give the path of the file that `verity tpm enrol`, `challenge` or `answer` wrote"
+_RECORD_HINT = "give the path of a *.hardware.json file, as `verity tpm certify --out FILE` writes it"
 _VERDICT_HINT = "give the path of a *.verdict.json file, as `verity dispute A B --save FILE` writes it"
 
 
@@ -72,6 +77,16 @@ def read_signed_verdict(path: PathLike) -> SignedVerdict:
 def read_key_events(path: PathLike) -> list[SignedEvent]:
     """Read what somebody says about keys from its file. Raises FormatError."""
     return decode_key_events(_read(path, MAX_FILE_BYTES, _EVENTS_HINT))
+
+
+def read_message(path: PathLike) -> Envelope:
+    """Read an enrolment, a challenge or an answer from its file. Raises FormatError."""
+    return decode_message(_read(path, 2 * MAX_MESSAGE_BYTES, _MESSAGE_HINT))
+
+
+def read_hardware_record(path: PathLike) -> SignedRecord:
+    """Read a registrar's record from its file. Raises FormatError."""
+    return decode_record(_read(path, MAX_RECORD_BYTES, _RECORD_HINT))
 
 
 def _read(source: PathLike, limit: int, hint: str) -> bytes:

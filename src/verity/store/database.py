@@ -163,8 +163,21 @@ CREATE TABLE revocations (
 ) STRICT;
 """
 
+_HARDWARE = """
+CREATE TABLE hardware_challenges (
+  id TEXT PRIMARY KEY, enrolment BLOB NOT NULL, secret BLOB NOT NULL, issued_at TEXT NOT NULL, used_at TEXT
+) STRICT;
+CREATE TABLE attestation_keys (
+  name TEXT PRIMARY KEY, public BLOB NOT NULL, private BLOB NOT NULL, ek TEXT NOT NULL, made_at TEXT NOT NULL
+) STRICT;
+CREATE TABLE hardware_record (
+  id INTEGER PRIMARY KEY CHECK (id = 1), ak TEXT NOT NULL REFERENCES attestation_keys(name), record BLOB NOT NULL,
+  tcti TEXT NOT NULL, event_log TEXT, adopted_at TEXT NOT NULL
+) STRICT;
+"""
+
 DATABASE_FILE = "verity.db"
-MIGRATIONS = (_SCHEMA, _EPOCHS, _ADAPTERS, _PUBLISHED, _BLOCKS, _WITNESS, _KEYS, _RELEASES)
+MIGRATIONS = (_SCHEMA, _EPOCHS, _ADAPTERS, _PUBLISHED, _BLOCKS, _WITNESS, _KEYS, _RELEASES, _HARDWARE)
 """Entry N takes a database from version N to N+1; ``PRAGMA user_version`` holds the version."""
 
 

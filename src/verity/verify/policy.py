@@ -21,6 +21,10 @@
     [witnesses.operators]                   # who runs witnesses, and their keys (`verity witness key`)
     "Example Clinic" = ["w.example/1+<key id>+<base64>"]
 
+    [hardware]
+    registrars = ["<64 hex digits>"]        # keys whose word counts that a TPM vouches for a device
+    level = "tpm-vendor-ek"                 # the least that they must say; default "tpm-unverified-ek"
+
     [pin]                                   # disclosed fields, or members of fields, that must have exactly this value
     "sampling/temperature" = 0.8            # TOML has no null: leave out the members of a table that are null
     "context/size" = 4096
@@ -34,7 +38,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -57,7 +61,7 @@ CHECKS = (
     "replayed-exact", "replayed-statistical", "spot-checked", "seed-origin", "witnessed", "hardware-bound", "anchored",
     "proven",
 )  # fmt: skip
-"""Every check that a policy may name. The last three come with later versions: until then they are `not made`."""
+"""Every check that a policy may name. The last two come with later versions: until then they are `not made`."""
 
 DEFAULT_CHECKS = ("receipt", "signed", "logged", "intent", "disclosure", "output", "engine", "replayed-exact")
 _MAX_POLICY = 1 << 16
@@ -87,6 +91,11 @@ class _Accept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     finishes: list[str] = []
 
 
+class _Hardware(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    registrars: list[str] = []
+    level: Literal["swtpm", "tpm-unverified-ek", "tpm-vendor-ek"] = "tpm-unverified-ek"
+
+
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """See the module."""
 
@@ -94,10 +103,11 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     require: _Require = _Require()
     accept: _Accept = _Accept()
     witnesses: Operators = Operators()
+    hardware: _Hardware = _Hardware()
     pin: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
-        for key in (*self.trust.devices, *self.trust.issuers):
+        for key in (*self.trust.devices, *self.trust.issuers, *self.hardware.registrars):
             parse_key(key)
         for publisher in self.trust.publishers:
             decode_hex(publisher, 32, "publisher in the policy")
@@ -144,6 +154,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "pinned": self.pin,
             "numerics": self.accept.numerics,
             "finish": self.accept.finishes,
+            "hardware-bound": self.hardware.registrars,
         }
         asked = self.require.checks
         if asked is None:  # what is required by default goes without a replay when none is made; a policy's word stands

@@ -23,6 +23,8 @@
     19  spot-checked  a few segments, drawn by the verifier, come out again from the states committed before them
     20  seed-origin   the device could choose neither the randomness nor anything that decides the answer
     21  witnessed     operators whom the caller or the policy names saw this head of the log, by a time that is stated
+    22  hardware-bound        a TPM's key vouched for the device's key and this checkpoint, on a registrar's word; made
+                      where the bundle carries a quote, or the policy asks for one
         … and a line, `not made`, for every other grade that the policy requires
 
 Nothing here opens a model: the replay is made by a ``Replayer`` that the caller hands in.
@@ -34,13 +36,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from msgspec import UNSET
+
 from verity.errors import FormatError, SignatureError, VerityError
 from verity.statements.bundle import Bundle, Disclosure
 from verity.statements.commitments import SEGMENT_FIELD
 from verity.statements.dsse import Envelope
 from verity.statements.receipt import INTENT, RESULT, Statement, read_statement
 from verity.statements.request import Issued, read_request
-from verity.verify import content, expectations, key_events, logged, released, spot, turns
+from verity.verify import content, expectations, hardware, key_events, logged, released, spot, turns
 from verity.verify.claims import Fields, Withheld
 from verity.verify.kinds import OF_CHANCE, AnyClaim, Kind, kind_of
 from verity.verify.operators import Operators
@@ -90,6 +94,8 @@ def verify(bundle: Bundle, policy: Policy, expected: Expected, replayer: Replaye
         checks = [_not_made(c.name, kind.not_drawn) if c.name in OF_CHANCE else c for c in checks]
     whole = replayer is not None and (expected.spot is None or expected.spot.also)
     required = policy.required(expected, replay=whole, ended=key_events.ended(device, events))
+    if hardware.NAME in required or bundle.log.hardware is not UNSET:
+        checks.append(_try(hardware.NAME, lambda: hardware.hardware_bound(bundle, device, policy)))
     for name in required:
         if all(c.name != name for c in checks):
             checks.append(_not_made(name, f"this version cannot make the check {name!r}"))
