@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -35,6 +36,7 @@ from verity.statements.bundle import (
 )
 from verity.statements.commitments import SEGMENT_FIELD, TOKEN_FIELD, Opening, derive_salt, open_all, withhold
 from verity.statements.dsse import Envelope
+from verity.statements.hardware import decode_proof
 from verity.statements.receipt import INFERENCE, INPUT_PREFIX, SEED_FIELDS, input_field
 from verity.statements.segments import NO_GRAMMAR
 from verity.statements.steps import STEP_FIELD
@@ -70,6 +72,13 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         return self == Selection()
 
 
+class _Head(NamedTuple):
+    """A signed head with the cosignatures that it has, and the TPM's word for it, if there is one."""
+
+    checkpoint: str
+    hardware: bytes | None
+
+
 EVERYTHING = Selection(everything=True)
 NOTHING = Selection()
 
@@ -103,10 +112,11 @@ class Exporter:
         if not selection.nothing:
             disclosure = _disclose(kept, *self.receipts.private(kept), selection, self._steps)
         indices = (kept.intent_position, kept.result_position)
-        checkpoint, paths = self._proofs(log, indices)
+        head, paths = self._proofs(log, indices)
         intent, result = (self._entry(log, index, paths[index]) for index in indices)
-        grown = self._grown(log, since, checkpoint) if since is not None else msgspec.UNSET
-        part = LogPart(checkpoint=checkpoint, intent=intent[1], result=result[1], consistency=grown)
+        grown = self._grown(log, since, head.checkpoint) if since is not None else msgspec.UNSET
+        quote = decode_proof(head.hardware) if head.hardware is not None else msgspec.UNSET
+        part = LogPart(head.checkpoint, intent[1], result[1], consistency=grown, hardware=quote)
         return Bundle(receipt=Receipt(intent[0], result[0]), log=part, disclosure=disclosure)
 
     def intent(self, receipt_id: str) -> SignedIntent:
@@ -127,18 +137,24 @@ class Exporter:
         return self._proven(self._log if epoch is None else self._log_of(epoch), index)
 
     def _proven(self, log: DeviceLog, index: int) -> tuple[Envelope, str, LogProof]:
-        checkpoint, paths = self._proofs(log, [index])
+        head, paths = self._proofs(log, [index])
         envelope, proof = self._entry(log, index, paths[index])
-        return envelope, checkpoint, proof
+        return envelope, head.checkpoint, proof
 
-    def _proofs(self, log: DeviceLog, indices: Sequence[int]) -> tuple[str, dict[int, list[bytes]]]:
-        """Of the published heads that count these entries, the one that most witnesses cosigned, and of these the
-        earliest: its times say most. The log's present head while none is published. With the paths under it."""
+    def _proofs(self, log: DeviceLog, indices: Sequence[int]) -> tuple[_Head, dict[int, list[bytes]]]:
+        """Of the published heads that count these entries, the one that most witnesses cosigned, of these one with a
+        TPM's quote, and of these the earliest: its times say most. The log's present head while none is published. With
+        the paths under it."""
         published = self._published.all(log.epoch, max(indices) + 1, _LOOKED_AT)
         if not published:
-            return log.proofs(indices)
-        best = max(published, key=lambda head: (len(parse(head.checkpoint).lines), -head.size))
-        return best.checkpoint, {index: self._path(log, index, best) for index in indices}
+            checkpoint, paths = log.proofs(indices)
+            return _Head(checkpoint, None), paths
+
+        def worth(head: Published) -> tuple[int, bool, int]:
+            return len(parse(head.checkpoint).lines), head.hardware is not None, -head.size
+
+        best = max(published, key=worth)
+        return _Head(best.checkpoint, best.hardware), {index: self._path(log, index, best) for index in indices}
 
     def _path(self, log: DeviceLog, index: int, head: Published) -> list[bytes]:
         path = log.prove(index, head.size)

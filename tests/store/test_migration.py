@@ -2,49 +2,18 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import pytest
 from in_process import REPLY, in_process
 from memory_signer import MemorySigner
+from version_1 import make_version_1
 
 import verity
 from verity.engines.scripted import ScriptedEngine
 from verity.log.device_log import DeviceLog, Draft
-from verity.log.tree import MemoryTree, hash_leaf
 from verity.node import Node
-from verity.store.database import MIGRATIONS, Database
-
-_DOWN = """
-INSERT INTO old.blobs SELECT * FROM main.blobs;
-INSERT INTO old.models SELECT * FROM main.models;
-INSERT INTO old.numerics SELECT * FROM main.numerics;
-INSERT INTO old.log_entries SELECT position, entry, salt, envelope FROM main.log_entries;
-INSERT INTO old.log_head SELECT 1, origin, size, root, checkpoint FROM main.log_heads;
-INSERT INTO old.receipts SELECT id, started_at, secret, intent_position, result_position, disclosure FROM main.receipts;
-"""
-
-
-def to_schema_1(home: Path) -> None:
-    """Write the database anew as schema 1 had it."""
-    old, new = home / "old.db", home / "verity.db"
-    with sqlite3.connect(old) as connection:
-        connection.executescript(MIGRATIONS[0] + "PRAGMA user_version=1;")
-    connection.close()
-    connection = sqlite3.connect(new)
-    connection.execute("ATTACH ? AS old", (str(old),))
-    connection.executescript(_DOWN)
-    leaves = [
-        hash_leaf(entry) for (entry,) in connection.execute("SELECT entry FROM main.log_entries ORDER BY position")
-    ]
-    tree = MemoryTree(leaves)
-    places = [(level, at) for level in range(len(leaves).bit_length()) for at in range(len(leaves) >> level)]
-    with connection:
-        nodes = [(level, at, tree.node(level, at)) for level, at in places]
-        connection.executemany("INSERT INTO old.log_nodes VALUES (?, ?, ?)", nodes)
-    connection.close()
-    old.replace(new)
+from verity.store.database import Database
 
 
 @pytest.fixture
@@ -53,7 +22,7 @@ def answers(home: Path) -> list[verity.Answer]:
         done = [node.ask("One", max_tokens=4), node.ask("Two", max_tokens=4)]
         begun = node.recorder.begin(_fields(node))  # its process dies
         begun.hold.release()
-    to_schema_1(home)
+    make_version_1(home)
     return done
 
 
@@ -95,7 +64,7 @@ def test_a_log_of_many_blocks_goes_on(home: Path) -> None:
         DeviceLog(database, signer).append_all([lambda _: draft] * 700)
         with database.snapshot() as connection:
             blocks = connection.execute("SELECT * FROM log_blocks ORDER BY 1, 2, 3").fetchall()
-    to_schema_1(home)
+    make_version_1(home)
     with Database.open(home) as database:
         with database.snapshot() as connection:
             assert connection.execute("SELECT * FROM log_blocks ORDER BY 1, 2, 3").fetchall() == blocks

@@ -10,6 +10,7 @@ import os
 import sqlite3
 from pathlib import Path
 
+from verity.log.tree import MemoryTree, hash_leaf
 from verity.store.database import DATABASE_FILE, MIGRATIONS
 
 _COPY = (
@@ -17,7 +18,6 @@ _COPY = (
     "INSERT INTO models SELECT * FROM new.models",
     "INSERT INTO numerics SELECT * FROM new.numerics",
     "INSERT INTO log_entries SELECT position, entry, salt, envelope FROM new.log_entries WHERE epoch = 0",
-    "INSERT INTO log_nodes SELECT level, position, hash FROM new.log_nodes WHERE epoch = 0",
     "INSERT INTO log_head SELECT 1, origin, size, root, checkpoint FROM new.log_heads WHERE epoch = 0",
     # Schema 1 kept no issuer's request in a receipt.
     "INSERT INTO receipts SELECT id, started_at, secret, intent_position, result_position, "
@@ -36,6 +36,7 @@ def make_version_1(home: Path, more_receipts: int = 0) -> None:
         connection.execute("BEGIN")
         for statement in _COPY:
             connection.execute(statement)
+        _copy_tree(connection)
         padding = b'{"intent":{"padding":"%s"},"result":{},"tokens":[]}' % (b"x" * 20_000)
         rows = [(f"{n:032x}", "2026-01-01T00:00:00Z", bytes(32), 0, None, padding) for n in range(more_receipts)]
         connection.executemany("INSERT INTO receipts VALUES (?, ?, ?, ?, ?, ?)", rows)
@@ -43,6 +44,15 @@ def make_version_1(home: Path, more_receipts: int = 0) -> None:
         connection.execute("COMMIT")
     os.replace(old, new)
     new.chmod(0o600)
+
+
+def _copy_tree(connection: sqlite3.Connection) -> None:
+    """Schema 1 had a row for each hash of the tree."""
+    entries = connection.execute("SELECT entry FROM log_entries ORDER BY position")
+    tree = MemoryTree(hash_leaf(entry) for (entry,) in entries)
+    places = [(level, at) for level in range(tree.size.bit_length()) for at in range(tree.size >> level)]
+    nodes = [(level, at, tree.node(level, at)) for level, at in places]
+    connection.executemany("INSERT INTO log_nodes VALUES (?, ?, ?)", nodes)
 
 
 def version_of(home: Path) -> int:

@@ -250,10 +250,15 @@ def test_what_cannot_be_counted(threshold: int | None, operators: dict[str, list
         Operators(threshold, operators)
 
 
-def test_the_default_is_a_majority() -> None:
-    for count, needed in ((1, 1), (2, 2), (3, 2), (4, 3), (5, 3)):
-        named = {name: [str(KEYS[name])] for name in list(KEYS)[:count]}
-        assert Operators(None, named).needed == needed
+@pytest.mark.parametrize(
+    ("count", "needed", "split_needs"), [(1, 1, 1), (2, 2, 2), (3, 2, 1), (4, 3, 2), (5, 4, 3), (6, 4, 2), (7, 5, 3)]
+)
+def test_a_third_of_the_operators_cannot_split_views_by_default(count: int, needed: int, split_needs: int) -> None:
+    keys = [VerifierKey(f"w.example/{n}", COSIGNATURE, MemorySigner(bytes([n + 50]) * 32).public) for n in range(count)]
+    named = {key.name: [str(key)] for key in keys}
+    assert (Operators(None, named).needed, Operators(None, named).split_needs) == (needed, split_needs)
+    assert split_needs > (count - 1) // 3
+    assert Operators(1, named).split_needs == max(0, 2 - count)
 
 
 def test_a_policy_file(tmp_path: Path, scripted: Node) -> None:

@@ -39,7 +39,7 @@ from verity.cli.terminal import ProgressBars, home_option, json_option, print_js
     "threshold",
     type=click.IntRange(min=1),
     metavar="K",
-    help="So many operators.  [default: a majority]",
+    help="So many operators.  [default: more than half, 3 of 4, 5 of 7]",
 )
 @click.option("--policy", type=click.Path(), metavar="FILE", help="A policy (TOML): whom to trust, what must pass.")
 @click.option(

@@ -17,7 +17,10 @@ MAX_KEYS = 256
 
 class Operators(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``operators`` maps names to the keys (words of kind 4) of their witnesses; ``threshold`` is how many operators
-    must have cosigned, a majority if it is not given. Raises UsageError, FormatError for what cannot be counted."""
+    must have cosigned; if it is not given, so many that a third of them cannot split views.
+
+    Raises UsageError, FormatError for what cannot be counted.
+    """
 
     threshold: int | None = None
     operators: dict[str, list[str]] = {}
@@ -48,8 +51,15 @@ class Operators(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def needed(self) -> int:
-        """How many operators must have cosigned."""
-        return self.threshold if self.threshold is not None else len(self.operators) // 2 + 1
+        """How many operators must have cosigned. Two sets of k of n have 2k - n in common at least: a log that shows
+        two histories needs all of these on its side. By default they are more than the fewer third of all."""
+        count = len(self.operators)
+        return self.threshold if self.threshold is not None else (count + (count - 1) // 3) // 2 + 1
+
+    @property
+    def split_needs(self) -> int:
+        """How many operators must lie to let a log show two histories, each with enough cosignatures."""
+        return max(0, 2 * self.needed - len(self.operators))
 
 
 def named(pairs: Iterable[str], threshold: int | None) -> Operators | None:

@@ -17,7 +17,7 @@
     finishes = ["end", "stop", "length"]    # answers that ended otherwise are refused
 
     [witnesses]
-    threshold = 2                           # how many operators must have cosigned; default: a majority
+    threshold = 2                           # how many operators must have cosigned; default: docs/witnesses.md
     [witnesses.operators]                   # who runs witnesses, and their keys (`verity witness key`)
     "Example Clinic" = ["w.example/1+<key id>+<base64>"]
 

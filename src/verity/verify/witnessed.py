@@ -69,6 +69,7 @@ def _check(said: Note, fields: Fields, operators: Operators, device: str, now_s:
         "operators": names,
         "times": {name: _written(seen.times[name]) for name in names},
         "threshold": needed,
+        "split_needs": operators.split_needs,
         "missing": missing,
         "not_counted": seen.not_counted,
     }
@@ -90,19 +91,22 @@ def _check(said: Note, fields: Fields, operators: Operators, device: str, now_s:
             )
             return Check(NAME, "failed", sentence, evidence)
     evidence["unvouched_s"] = max(0, int(by - times["time/started"])) if times["time/started"] is not None else None
-    return Check(NAME, "passed", _sentence(names, needed, by, times["time/started"]) + why, evidence)
+    return Check(NAME, "passed", _sentence(names, operators, by, times["time/started"]) + why, evidence)
 
 
-def _sentence(names: list[str], needed: int, by: float, started: float | None) -> str:
+def _sentence(names: list[str], operators: Operators, by: float, started: float | None) -> str:
     told = (
         f"it says that it began {_length(by - started)} earlier, which is its word"
         if started is not None
         else "when it began is not disclosed"
     )
+    needs = operators.split_needs
+    history = "So few are needed that it may show others another history"
+    if needs:
+        history = f"To show others another history it needs the help of {needs} of {len(operators.operators)}"
     return (
-        f"{len(names)} operators ({', '.join(names)}) cosigned this head, {needed} of them by {_written(by)}: intent "
-        "and result were in the log by then, and it showed them one history. "
-        f"Since when they were, nobody vouches: {told}."
+        f"{len(names)} operators ({', '.join(names)}) cosigned this head, {operators.needed} of them by "
+        f"{_written(by)}: intent and result were in the log by then. {history}. Since when they were, nobody vouches: {told}."
     )
 
 
