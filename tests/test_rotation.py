@@ -404,7 +404,7 @@ def test_what_is_known_is_kept_with_its_date(scripted: Node, tmp_path: Path) -> 
 
 
 def logged_again(device: Node, event: Envelope) -> SignedEvent:
-    """What a holder of the device's key can do: name an event, whoever signed it so far, as the last entry of its log."""
+    """What a holder of the device's key can do: name an event, whoever signed it, as its log's last entry."""
     named = {"event": {"sha256": read_event(event).digest, "type": read_event(event).type}, "time/started": TIME}
     index = device.recorder.declare(NAMED, "succession", named, shown=True)
     statement, checkpoint, proof = device.exporter.statement(index)

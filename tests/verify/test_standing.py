@@ -267,7 +267,7 @@ def test_a_signature_added_to_the_naming_of_a_recovery_key_replaces_nobody() -> 
 
 
 def test_two_heads_of_one_event_settle_nothing() -> None:
-    """A thief of a retired key can log its last entry again, in another tree: no order in which that is learnt counts."""
+    """A thief of a retired key can log its last entry again, in another tree: in whatever order one learns of it."""
     heads = [Checkpoint(f"verity/{A}/3", 6, root) for root in (b"\xab" * 32, bytes(32))]
     known = [msgspec.structs.replace(passes(A, B), head=head) for head in heads]
     for order in itertools.permutations(known):
