@@ -192,6 +192,16 @@ def test_the_end_of_the_closed_log(receipt: Receipt, expected: str) -> None:
     assert status([proven], receipt) == expected
 
 
+def test_an_owner_who_ends_his_log_before_a_witnessed_receipt_is_seen_to() -> None:
+    """He forks it, to be rid of the receipt: it fails, and the report says what the heads prove."""
+    known = [passes(A, B, size=2, by=T + 5)]
+    disowned = judge(standing(A, known), at(4, 5, seen=T))
+    assert disowned.status == "failed"
+    assert "keep both heads" in disowned.sentence
+    assert "keep both heads" not in judge(standing(A, known), at(4, 5, seen=T + 6)).sentence
+    assert "keep both heads" not in judge(standing(A, known), at(4, 5)).sentence
+
+
 def test_two_ends_of_one_log_and_one_successor() -> None:
     """Signed twice, to the same successor: the receipt must be before both."""
     known = [passes(A, B, by=T), passes(A, B, size=9, by=T + 1)]
