@@ -156,7 +156,7 @@ GOOD = cosign(BODY, NAME, SIGNER, 1_800_000_000)
         (size_told(0), LogError),
         (size_told(5), LogError),
         ((422, {}, b"no"), LogError),
-        ((500, {}, b"\x1b[2J"), FetchError),
+        ((500, {}, b"\x1b[2J\nno cosignature of another: it is down"), FetchError),
         ((503, {"Retry-After": "9"}, b"later"), FetchError),
     ],
 )
@@ -166,6 +166,7 @@ def test_a_hostile_witness(told: Told, error: type[VerityError]) -> None:
     assert type(caught.value) is error
     assert caught.value.hint or error in (FormatError, SignatureError)
     assert len(str(caught.value)) < 1000
+    assert str(caught.value).isprintable()
 
 
 def test_sizes_that_change_with_every_answer_are_asked_about_twice() -> None:
