@@ -17,8 +17,10 @@ import verity
 from verity.backup import restore
 from verity.engines.scripted import ScriptedEngine
 from verity.errors import FormatError, LogError, UsageError, VerityError
+from verity.identity.tpm.chip import DEFAULT_TCTI
 from verity.log.checkpoint import open_checkpoint
 from verity.node import Node
+from verity.store.database import Database
 
 
 @pytest.fixture
@@ -80,6 +82,19 @@ def test_what_was_under_way_is_not_gone_on_with(scripted: Node, tmp_path: Path) 
     restore(tmp_path / "issuer.backup", tmp_path / "issuer2")
     with reopen(tmp_path / "issuer2") as issuer, pytest.raises(UsageError, match="did not issue"):
         issuer.issuer.reveal(late, signed, scripted.key.id)  # a second nonce could be another
+
+
+def test_a_backup_says_neither_how_a_tpm_is_reached_nor_which_file_is_shown(scripted: Node, tmp_path: Path) -> None:
+    """An address of a TPM may be a command (``cmd:…``) or a library, and the event log's file travels in bundles."""
+    with Database.open(scripted.home) as database, database.transaction() as connection:
+        connection.execute("INSERT INTO attestation_keys VALUES ('000b', x'01', x'02', 'ecc', '2026-01-01T00:00:00Z')")
+        row = "cmd:touch /tmp/somewhere", "/etc/shadow", "2026-01-01T00:00:00Z"
+        connection.execute("INSERT INTO hardware_record VALUES (1, '000b', x'7b7d', ?, ?, ?)", row)
+    scripted.back_up(tmp_path / "backup")
+    restore(tmp_path / "backup", tmp_path / "restored")
+    with Database.open(tmp_path / "restored") as database, database.snapshot() as connection:
+        found = connection.execute("SELECT tcti, event_log, record FROM hardware_record").fetchall()
+    assert found == [(DEFAULT_TCTI, None, b"{}")]
 
 
 def test_a_passphrase(scripted: Node, tmp_path: Path) -> None:

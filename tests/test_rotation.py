@@ -23,7 +23,19 @@ from verity.node import Node
 from verity.recorder import read_entry
 from verity.rotation import rotate
 from verity.statements.bundle import Bundle
-from verity.statements.key_events import NAMED, Recovery, SignedEvent, Succession, read_event, seconds, sign_event
+from verity.statements.dsse import Envelope
+from verity.statements.key_events import (
+    NAMED,
+    ClosedLog,
+    InLog,
+    Recovery,
+    Revocation,
+    SignedEvent,
+    Succession,
+    read_event,
+    seconds,
+    sign_event,
+)
 from verity.statements.receipt import EPOCH
 from verity.store.database import Database
 from verity.verify.key_events import check_event
@@ -34,6 +46,7 @@ from verity.verify.verifier import verify
 
 RECOVERY, SPARE = MemorySigner(b"r" * 32), MemorySigner(b"s" * 32)
 WITNESS = MemorySigner(b"w" * 32)
+TIME = "2026-01-01T00:00:00Z"
 VKEY = VerifierKey("w.example/1", COSIGNATURE, WITNESS.public)
 WITNESSES = Operators(operators={"Example": [str(VKEY)]})
 MODEL = ScriptedEngine(REPLY).model["blake3"]
@@ -380,16 +393,53 @@ def test_what_is_known_is_kept_with_its_date(scripted: Node, tmp_path: Path) -> 
     assert [new for _, new in scripted.keyring.know(events)] == [True]
     assert [new for _, new in scripted.keyring.know(events)] == [False]
     (kept,) = scripted.keyring.events()
-    scripted.keyring.know([dated(events[0], 5)])  # under a head with a cosignature: the newer copy is kept
-    (again,) = scripted.keyring.events()
-    assert again.known_at == kept.known_at
-    assert again.signed != kept.signed
+    scripted.keyring.know([dated(events[0], 5)])  # under a head with a cosignature: another copy
+    assert kept in scripted.keyring.events()
     scripted.keyring.know(events)
-    assert scripted.keyring.events() == [again]
+    assert len(scripted.keyring.events()) == 2
     assert scripted.keyring.standing(key).recovery == RECOVERY.public.hex()
     broken = msgspec.structs.replace(events[0], log=msgspec.UNSET)
     with pytest.raises(LogError, match="not shown"):
         scripted.keyring.know([broken])
+
+
+def logged_again(device: Node, event: Envelope) -> SignedEvent:
+    """What a holder of the device's key can do: name an event, whoever signed it, as its log's last entry."""
+    named = {"event": {"sha256": read_event(event).digest, "type": read_event(event).type}, "time/started": TIME}
+    index = device.recorder.declare(NAMED, "succession", named, shown=True)
+    statement, checkpoint, proof = device.exporter.statement(index)
+    return SignedEvent(event, InLog(checkpoint, proof, statement))
+
+
+def end_of(device: Node) -> ClosedLog:
+    head = open_checkpoint(device.log.checkpoint(), device.key.public)
+    return ClosedLog(head.origin, head.root.hex(), head.size)
+
+
+def test_a_succession_that_a_thief_had_dated_before_the_theft(scripted: Node, tmp_path: Path) -> None:
+    """He signs it with keys of his own, lets a verifier know it, and adds the stolen key's signature afterwards."""
+    scripted.ask("Before", max_tokens=2)
+    old, thief = scripted.key, MemorySigner(b"t" * 32)
+    body = Succession(end_of(scripted), thief.public.hex(), TIME)
+    prepared = SignedEvent(sign_event(old.id, body, [thief, SPARE]))
+    completed = logged_again(scripted, sign_event(old.id, body, [thief, old]))
+    revoked = SignedEvent(sign_event(old.id, Revocation("stolen", "2026-02-01T00:00:00Z", TIME), [old]))
+    with reopen(tmp_path / "verifier") as verifier:
+        verifier.keyring.know([prepared])
+        with Database.open(verifier.home) as database, database.transaction() as connection:
+            connection.execute("UPDATE key_events SET known_at = '2026-01-15T00:00:00Z'")
+        verifier.keyring.know([completed, revoked])
+        assert verifier.keyring.standing(old.id).successor is None
+
+
+def test_a_succession_is_proven_in_the_very_log_that_it_closes(scripted: Node) -> None:
+    """A thief of a retired key logs its last entry in another history: that proves nothing of the one that ended."""
+    scripted.ask("Before", max_tokens=2)
+    successor, closed = MemorySigner(b"n" * 32), end_of(scripted)
+    other = msgspec.structs.replace(closed, root="00" * 32)
+    event = sign_event(scripted.key.id, Succession(other, successor.public.hex(), TIME), [scripted.key, successor])
+    with pytest.raises(LogError, match="not the last entry of the log that it closes"):
+        check_event(logged_again(scripted, event))
 
 
 def test_a_damaged_event_is_not_taken_for_none(scripted: Node) -> None:

@@ -27,6 +27,7 @@ import msgspec
 
 from verity.errors import FormatError, StoreError, UsageError
 from verity.identity.device_key import KEY_FILE, DeviceKey
+from verity.identity.tpm.chip import DEFAULT_TCTI
 from verity.log.device_log import DeviceLog
 from verity.log.rows import Rows, latest_epoch
 from verity.recorder import Recorder
@@ -137,6 +138,8 @@ def _new_epoch(stage: Path, notes: Notes) -> str:
             # What was under way is not gone on with, and a nonce could have been revealed since.
             connection.execute("UPDATE receipts SET state = 'done' WHERE state != 'done'")
             connection.execute("DELETE FROM requests WHERE revealed IS NULL")
+            # The backup may be a stranger's. A TPM's address can be a command to run, and the event log is handed out.
+            connection.execute("UPDATE hardware_record SET tcti = ?, event_log = NULL", (DEFAULT_TCTI,))
 
         Recorder(database, log, key).declare(EPOCH, "epoch", fields, close_the_old)
         return log.origin

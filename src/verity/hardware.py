@@ -138,11 +138,15 @@ def adopted(database: Database) -> Adopted | None:
 def prove(database: Database, device_public: bytes, checkpoint_body: str) -> HardwareProof | None:
     """A quote by this device's TPM over its key (32 bytes) and a checkpoint's body; None when no record was adopted.
 
-    Raises HardwareError when the TPM cannot be reached, or is another; StoreError, FormatError.
+    Raises HardwareError when the TPM cannot be reached, or is another; UsageError when the record is about another key,
+    as after a rotation; StoreError, FormatError.
     """
     using = adopted(database)
     if using is None:
         return None
+    if using.record.device != device_public.hex():
+        said = f"the hardware record is about device {using.record.device[:16]}…, not about this one"
+        raise UsageError(said, _AGAIN)
     quoted = quote(database, using, device_public, checkpoint_body)
     log = _read_event_log(using.event_log) if using.event_log is not None else None
     return HardwareProof(

@@ -19,6 +19,7 @@ from verity.log.checkpoint import Checkpoint
 from verity.recorder import Recorder
 from verity.statements.key_events import (
     KINDS,
+    MAX_EVENTS,
     NAMED,
     Body,
     ClosedLog,
@@ -123,6 +124,10 @@ class Keyring:
         chosen = [kept for kept in self._store.all() if key in (None, kept.key)]
         if not chosen:
             raise UsageError("no key event is known here", "`verity device rotate --help` says which there can be")
+        if len(chosen) > MAX_EVENTS:
+            raise UsageError(
+                f"a file holds {MAX_EVENTS} key events, and {len(chosen)} are known", "name one key: --key"
+            )
         return KeyEvents([self._proven(kept) for kept in chosen])
 
     def standing(self, key: str | None = None) -> Standing:

@@ -15,6 +15,7 @@ from verity.log.tile_export import Exported
 from verity.log.tile_folder import TileFolder
 from verity.log.tiles import Tile
 from verity.publisher import Publisher
+from verity.statements.keys import RetiredKey
 from verity.store.database import Database
 from verity.store.reading import Progress
 
@@ -37,9 +38,11 @@ class PublishedLog:
 
     def index(self) -> bytes:
         """``index.json`` (log/log_index.py): the epochs that have a published head."""
-        heads = [head for head in map(self.head, self.epochs()) if head is not None]
-        public = self._key.public
-        return Index([listed(h.epoch, open_checkpoint(h.checkpoint, public), public) for h in heads]).encode()
+        lines = []
+        for head in filter(None, map(self.head, self.epochs())):
+            public = self._log(head.epoch).public
+            lines.append(listed(head.epoch, open_checkpoint(head.checkpoint, public), public))
+        return Index(lines).encode()
 
     def tile(self, epoch: int, tile: Tile) -> bytes | None:
         """A tile or bundle of an epoch; None unless the published head covers all of it."""
@@ -62,10 +65,14 @@ class PublishedLog:
         logs = [(self._log(epoch), self._head(epoch)) for epoch in known]
         if publish and (head := self.publish()) is not None:
             logs[-1] = (logs[-1][0], head)
-        return tile_export.export(TileFolder(folder), logs, self._key.public, progress)
+        return tile_export.export(TileFolder(folder), logs, progress)
 
     def _head(self, epoch: int) -> Published:
         return self.head(epoch) or Publisher(self._database, self._log(epoch)).publish()
 
     def _log(self, epoch: int) -> DeviceLog:
-        return DeviceLog(self._database, self._key, epoch)
+        """The log of an epoch, in which the device may have had another key than now (verity/rotation.py)."""
+        with self._database.snapshot() as connection:
+            public, latest = rows.key_of_epoch(connection, epoch), rows.latest_epoch(connection)
+        is_closed = epoch < latest and public not in (None, self._key.public)
+        return DeviceLog(self._database, RetiredKey(public) if is_closed and public else self._key, epoch)

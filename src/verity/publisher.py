@@ -76,7 +76,8 @@ class Publisher:
         [published, *_] = self._heads.all(self._log.epoch, size)
         said = note.parse(published.checkpoint)
         missing = [asked for asked in self.witnesses.all() if not any(map(asked.key.made, said.lines))]
-        known = [(asked, self.witnesses.size(asked.key, self._log.origin)) for asked in missing]
+        room = note.MAX_SIGNATURES - len(said.lines)  # witnesses that are asked no more leave their lines
+        known = [(asked, self.witnesses.size(asked.key, self._log.origin)) for asked in missing[:room]]
         if not known:
             return
         for asked, outcome in ask(known, published.checkpoint, self._log.prove_consistency):

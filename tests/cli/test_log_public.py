@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -33,6 +34,20 @@ def run(*arguments: object, home: Path, code: int = 0) -> Any:
     done = verity(*arguments, "--json", home=home)
     assert done.returncode == code, done.stderr
     return last_json(done)
+
+
+def test_names_in_a_strangers_folder_do_not_steer_the_terminal(
+    device: tuple[Path, str, str, Path], tmp_path: Path
+) -> None:
+    home, key, _, _ = device
+    run("log", "export", tmp_path / "out", home=home)
+    for name in (b"\x07\rsound", b"\xff\xfe"):
+        Path(os.fsdecode(os.fsencode(tmp_path / "out/0") + b"/" + name)).write_bytes(b"")
+    said = verity("log", "fsck", tmp_path / "out", "--key", key, home=home)
+    assert said.returncode == 1
+    assert "2 problems" in said.stderr
+    assert "\x07" not in said.stdout + said.stderr
+    assert run("log", "fsck", tmp_path / "out", "--key", key, home=home, code=1)["logs"][0]["total"] == 2
 
 
 def test_export_mirror_fsck(device: tuple[Path, str, str, Path], tmp_path: Path) -> None:

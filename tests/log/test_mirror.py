@@ -287,6 +287,7 @@ def test_gzip_is_undone(copy: TileFolder) -> None:
         (static_server.endless, FetchError, "sends more than"),
         (static_server.silent, FetchError, "failed"),
         (static_server.drip, FetchError, "takes longer"),
+        (static_server.never_begins, FetchError, "takes longer"),
         (static_server.broken_off, FetchError, "failed"),
         (bomb, FetchError, "sends more than"),
         (half_squeezed, FetchError, "breaks off"),
@@ -305,7 +306,7 @@ def test_what_a_server_should_not_do(
 ) -> None:
     if misdeed is static_server.silent:
         monkeypatch.setattr(source, "READ_S", 0.2)
-    if misdeed is static_server.drip:
+    if misdeed in (static_server.drip, static_server.never_begins):
         monkeypatch.setattr(source, "FILE_S", 0.3)
     for path in (
         (CHECKPOINT, "tile/0/000") if misdeed in (static_server.redirect, longer) else ("tile/entries/001.p/44",)

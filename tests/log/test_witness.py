@@ -260,11 +260,27 @@ def test_a_key_keeps_its_name(database: Database) -> None:
         choose_name(database, SIGNER, "a name with spaces")
 
 
-def test_a_restored_device_is_no_witness(database: Database) -> None:
+def test_a_device_that_exchanged_its_key_may_be_one(database: Database) -> None:
+    """Its new key has cosigned nothing yet. Restored after that, it may not."""
+    old, new = (f"verity/{key}/" for key in (KEY.public.hex(), SIGNER.public.hex()))
     with database.transaction() as connection:
-        connection.execute("INSERT INTO log_heads VALUES (5, 'o', 0, x'', '')")
+        for epoch, origin in enumerate((old, new)):
+            connection.execute("INSERT INTO log_heads VALUES (?, ?, 1, x'', '')", (epoch, f"{origin}{epoch}"))
+    assert Witness(database, SIGNER, NAME).key == VKEY
+    with database.transaction() as connection:
+        connection.execute("INSERT INTO log_heads VALUES (1700000000000, ?, 1, x'', '')", (f"{new}1700000000000",))
     with pytest.raises(UsageError, match="restored from a backup"):
-        Witness(database, SIGNER)
+        Witness(database, SIGNER, NAME)
+
+
+@pytest.mark.parametrize("epoch", [1, 1_700_000_000_000])
+def test_a_restored_device_is_no_witness(database: Database, epoch: int) -> None:
+    """Even if it had logged nothing before."""
+    with database.transaction() as connection:
+        origin = f"verity/{SIGNER.public.hex()}/{epoch}"
+        connection.execute("INSERT INTO log_heads VALUES (?, ?, 1, x'', '')", (epoch, origin))
+    with pytest.raises(UsageError, match="restored from a backup"):
+        Witness(database, SIGNER, NAME)
 
 
 def test_any_device_is_known_by_the_key_in_its_origin(database: Database) -> None:

@@ -19,6 +19,7 @@ from verity.log.checkpoint import split
 from verity.log.cosignature import check_cosignature, cosign
 from verity.log.device_log import DeviceLog
 from verity.log.note import COSIGNATURE, ED25519, Line, VerifierKey
+from verity.log.published import PublishedHeads
 from verity.log.submission import decode
 from verity.log.witness import SIZE_TYPE, Witness
 from verity.log.witness_client import MAX_ANSWER, ask, ask_all
@@ -155,7 +156,7 @@ GOOD = cosign(BODY, NAME, SIGNER, 1_800_000_000)
         (size_told(0), LogError),
         (size_told(5), LogError),
         ((422, {}, b"no"), LogError),
-        ((500, {}, b"\x1b[2J"), FetchError),
+        ((500, {}, b"\x1b[2J\nno cosignature of another: it is down"), FetchError),
         ((503, {"Retry-After": "9"}, b"later"), FetchError),
     ],
 )
@@ -165,6 +166,7 @@ def test_a_hostile_witness(told: Told, error: type[VerityError]) -> None:
     assert type(caught.value) is error
     assert caught.value.hint or error in (FormatError, SignatureError)
     assert len(str(caught.value)) < 1000
+    assert str(caught.value).isprintable()
 
 
 def test_sizes_that_change_with_every_answer_are_asked_about_twice() -> None:
@@ -237,8 +239,6 @@ def test_publishing_keeps_what_comes_and_asks_no_one_twice(log: DeviceLog, datab
 
 
 def test_a_line_that_is_there_stays(log: DeviceLog, database: Database) -> None:
-    from verity.log.published import PublishedHeads
-
     publisher = Publisher(database, log)
     head = publisher.publish()
     body = split(head.checkpoint)[1].body
@@ -249,6 +249,17 @@ def test_a_line_that_is_there_stays(log: DeviceLog, database: Database) -> None:
     assert check_cosignature(line, VKEY, body) == 50
     with pytest.raises(LogError):
         heads.cosign(0, 8, cosign(body, NAME, SIGNER, 1))
+
+
+def test_a_head_takes_no_more_lines_than_readers_do(log: DeviceLog, database: Database) -> None:
+    """Witnesses that are asked no more leave their lines."""
+    head = Publisher(database, log).publish()
+    body, heads = split(head.checkpoint)[1].body, PublishedHeads(database)
+    for number in range(MAX_WITNESSES):
+        heads.cosign(0, 7, cosign(body, f"w{number}", SIGNER, 50))
+    with pytest.raises(LogError, match="no more"):
+        heads.cosign(0, 7, cosign(body, "one-more", SIGNER, 50))
+    assert len(split(heads.all(0)[0].checkpoint)[1].lines) == MAX_WITNESSES + 1
 
 
 def test_whom_one_can_ask(database: Database) -> None:

@@ -186,6 +186,15 @@ def test_a_record_is_adopted_by_its_device_alone(world: World) -> None:
         hardware.adopt(world.stranger._database, world.stranger.key.id, signed)
 
 
+def test_no_quote_after_the_device_exchanged_its_key(world: World) -> None:
+    """The record is about the old key: a quote beside it would make every bundle of the new one look forged."""
+    world.adopt()
+    old = world.device.key.public
+    with pytest.raises(UsageError, match="not about this one"):
+        hardware.prove(world.device._database, bytes(32), "a\n1\nb\n")
+    assert hardware.prove(world.device._database, old, "a\n1\nb\n") is not None
+
+
 def test_the_tpm_is_gone_or_another(world: World, other_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     world.adopt()
     for named in ("swtpm:path=/nowhere", other_address):

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,23 @@ def test_what_was_signed_is_read_again_under_its_key_alone() -> None:
 
 SIGNED = sign_manifest("m", FILES, SIGNER)
 REVOKED = revoke("ab" * 32, "m", "why", NOW, SIGNER)
+
+
+@pytest.mark.parametrize("paths", [["a/b", "a"], ["a", "a b", "a!", "a/b"], ["x", "A/b/c", "a/B"], ["a/b/c/d", "a"]])
+def test_no_path_is_a_file_and_a_folder(paths: list[str]) -> None:
+    with pytest.raises(FormatError, match="both a file and a folder"):
+        check_paths(paths)
+    check_paths(["a b", "a!", "a/b", "a/c", "ab"])
+
+
+def test_deep_paths_take_little_memory() -> None:
+    paths = [f"{number:03}/" + "a/" * 500 + "b" for number in range(300)]
+    tracemalloc.start()
+    try:
+        check_paths(paths)
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @given(st.integers(0, len(SIGNED) - 1), st.integers(1, 255))

@@ -30,6 +30,12 @@ def test_without_a_file_the_defaults_hold(home: Path) -> None:
     assert read_config(home) == Config() == Config(models=Models(require_release=False, publishers=[]))
 
 
+def test_rules_that_are_elsewhere_and_gone_are_not_no_rules(home: Path, file: Path) -> None:
+    file.symlink_to(home / "on-a-disk-that-is-not-mounted")
+    with pytest.raises(FormatError, match="cannot be read"):
+        read_config(home)
+
+
 def test_an_argument_goes_before_the_environment_and_that_before_the_file(
     home: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

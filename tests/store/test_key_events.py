@@ -52,13 +52,17 @@ def test_what_cannot_be_read_is_not_nothing(tmp_path: Path) -> None:
         events_in(tmp_path)
 
 
-def test_the_copy_with_more_signature_lines_is_kept(tmp_path: Path) -> None:
+def test_no_copy_takes_the_place_of_another(tmp_path: Path) -> None:
+    """Whoever hands on an event can write lines under its head that nobody signed, or leave a signature out."""
+    spoilt = msgspec.json.decode(msgspec.json.encode(NAMING).replace(b"\\n\\n", b"\\n\\n\xe2\x80\x94 w AAAAAAAA\\n"))
     with Database.open(tmp_path) as database:
         store = KeyEventStore(database)
-        assert store.keep("d", KEY, BARE) is True
-        assert store.keep("d", KEY, NAMING) is False
-        assert store.all()[0].signed == NAMING
+        assert store.keep("d", KEY, NAMING) is True
+        (first,) = store.all()
+        assert store.keep("d", KEY, msgspec.convert(spoilt, SignedEvent)) is False
         assert store.keep("d", KEY, BARE) is False
-        assert store.all()[0].signed == NAMING
-        assert store.keep("d", KEY, BARE, (3, 7)) is False  # this device's own log names it
-        assert store.all()[0][4:] == (3, 7)
+        assert store.keep("d", KEY, NAMING) is False
+        assert first in store.all()
+        assert [kept.digest for kept in store.all()] == ["d"] * 3
+        assert store.keep("dd", KEY, BARE, (3, 7)) is True  # this device's own log names it
+        assert store.all()[3][4:] == (3, 7)

@@ -88,6 +88,16 @@ def drip(handler: http.server.BaseHTTPRequestHandler, data: bytes) -> None:
             time.sleep(0.02)
 
 
+def never_begins(handler: http.server.BaseHTTPRequestHandler, data: bytes) -> None:
+    """A header that never ends would do as well: no byte of the answer itself ever comes."""
+    with contextlib.suppress(OSError):
+        for _ in range(150):
+            handler.wfile.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+            handler.wfile.flush()
+            time.sleep(0.02)
+        send(handler, data)
+
+
 def broken_off(handler: http.server.BaseHTTPRequestHandler, data: bytes) -> None:
     send(handler, data[:-1], length=len(data))
 

@@ -59,7 +59,7 @@ A, B, C, R, R2, THIEF = (hashlib.sha256(name.encode()).hexdigest() for name in "
 
 
 def say(key: str, body: Body, *signers: str, by: int | None = None, head: Checkpoint | None = None) -> Said:
-    digest = hashlib.sha256(repr((key, body, sorted(signers))).encode()).hexdigest()
+    digest = hashlib.sha256(repr((key, body)).encode()).hexdigest()  # of the payload alone
     return Said(Event(key, body, tuple(sorted(signers)), digest), by, head)
 
 
@@ -192,6 +192,16 @@ def test_the_end_of_the_closed_log(receipt: Receipt, expected: str) -> None:
     assert status([proven], receipt) == expected
 
 
+def test_an_owner_who_ends_his_log_before_a_witnessed_receipt_is_seen_to() -> None:
+    """He forks it, to be rid of the receipt: it fails, and the report says what the heads prove."""
+    known = [passes(A, B, size=2, by=T + 5)]
+    disowned = judge(standing(A, known), at(4, 5, seen=T))
+    assert disowned.status == "failed"
+    assert "keep both heads" in disowned.sentence
+    assert "keep both heads" not in judge(standing(A, known), at(4, 5, seen=T + 6)).sentence
+    assert "keep both heads" not in judge(standing(A, known), at(4, 5)).sentence
+
+
 def test_two_ends_of_one_log_and_one_successor() -> None:
     """Signed twice, to the same successor: the receipt must be before both."""
     known = [passes(A, B, by=T), passes(A, B, size=9, by=T + 1)]
@@ -224,6 +234,55 @@ def test_recovery_keys_that_replace_each_other() -> None:
     assert standing(A, chain).recovery == C
     assert standing(A, [names(R), names(R2, R), names(THIEF, R)]).recovery is None
     assert standing(A, [names(R, R2), names(R2, R)]).recovery is None
+
+
+# --- one payload, signed by several ---------------------------------------------------------------------------------
+
+
+def also_by(said: Said, *signers: str, by: int | None = None) -> Said:
+    """The same payload, and so the same digest, with exactly these signatures."""
+    return msgspec.structs.replace(
+        said, event=msgspec.structs.replace(said.event, signers=tuple(sorted(signers))), by=by
+    )
+
+
+def in_any_order(known: Sequence[Said]) -> tuple[str, ...]:
+    (keys,) = {heirs(A, order).keys for order in itertools.permutations(known)}
+    return keys
+
+
+def test_nobody_takes_a_signature_away() -> None:
+    """Anybody can leave a signature out of an envelope: whoever has seen the whole of it is not made to forget."""
+    known = [names(R, by=T - 5), revokes(R), whole := passes(A, B, A, R, by=T + 1)]
+    assert in_any_order([*known, also_by(whole, A, B, by=T + 1)]) == (A, B)
+
+
+def test_a_date_is_of_those_who_had_signed() -> None:
+    """A thief-to-be has a succession to himself dated, signed by his own keys; after the theft he adds the stolen one's
+    signature to the same payload. The date is not that of the signature which counts."""
+    prepared = also_by(passes(A, THIEF, by=T - 9), THIEF, C, by=T - 9)
+    stolen = also_by(prepared, A, THIEF)
+    for owner in ([revokes(A)], [names(R, by=T - 5), revokes(R)]):
+        assert in_any_order([*owner, prepared, stolen]) == (A,)
+        assert in_any_order([*owner, prepared, msgspec.structs.replace(stolen, by=T + 1)]) == (A,)
+
+
+def test_a_signature_added_to_the_naming_of_a_recovery_key_replaces_nobody() -> None:
+    """A thief of the key names two recovery keys of his own, one of which signs the owner's naming as well."""
+    owner = [first := names(R, by=T - 5), revokes(R), passes(A, B, R, size=None, by=T + 9)]
+    thiefs = [also_by(first, A, R, R2, by=T - 5), names(R2, by=T + 1), names(THIEF, R2, by=T + 2)]
+    for count in range(len(thiefs) + 1):
+        for chosen in itertools.combinations(thiefs, count):
+            assert in_any_order([*owner, *chosen]) == (A, B)
+
+
+def test_two_heads_of_one_event_settle_nothing() -> None:
+    """A thief of a retired key can log its last entry again, in another tree: in whatever order one learns of it."""
+    heads = [Checkpoint(f"verity/{A}/3", 6, root) for root in (b"\xab" * 32, bytes(32))]
+    known = [msgspec.structs.replace(passes(A, B), head=head) for head in heads]
+    for order in itertools.permutations(known):
+        assert status(order, at(4, 6)) == "passed"
+        assert judge(standing(A, order), at(4, 6)).evidence["in_the_closed_log"] is False
 
 
 _KEYS = st.sampled_from([A, B, C])

@@ -66,7 +66,9 @@ def events(key: str | None, out: str | None, home: str | None, as_json: bool) ->
     with Node(home) as node:
         kept = [each for each in node.keyring.events() if key in (None, each.key)]
         hand_out(node, out, key)
-    listed = [(each, read_event(each.signed.event)) for each in kept]
+    read = [(each, read_event(each.signed.event)) for each in kept]
+    # Of several copies the first: the earliest date counts.
+    listed = list({(event.digest, event.signers): (each, event) for each, event in reversed(read)}.values())[::-1]
     tell(as_json, {"events": [{**_plain(event), "known_at": each.known_at} for each, event in listed], "file": out},
           [f"{each.known_at}  {_line(event)}" for each, event in listed] or ["no key event is known here"])  # fmt: skip
 

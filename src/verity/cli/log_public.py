@@ -88,6 +88,7 @@ def fsck(source: str, key: str, as_json: bool) -> None:
     from verity.log import device_copies
     from verity.log.log_index import parse_trusted
     from verity.log.source import opened
+    from verity.verify.report import printable
 
     trusted = parse_trusted(key)
     with opened(source) as given, ProgressBars() as bars:
@@ -98,7 +99,7 @@ def fsck(source: str, key: str, as_json: bool) -> None:
         sys.exit(0 if sound else 1)
     for origin, one in checked.items():
         for problem in one.problems:
-            click.echo(f"{origin}: {problem}", err=True)
+            click.echo(printable(f"{origin}: {problem}"), err=True)
         if not one.total and one.head is not None:
             click.echo(f"{origin}: {one.head.size} entries, every one under the signed head")
     if not sound:

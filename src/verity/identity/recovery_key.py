@@ -9,21 +9,24 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from verity.errors import FormatError, StoreError
+from verity.errors import FormatError, StoreError, UsageError
 from verity.identity.device_key import DeviceKey, new_private_key, read_private_key
 from verity.store.home import guarded, write_atomically
-from verity.store.passphrases import decrypt, encrypt, is_encrypted
+from verity.store.passphrases import HEADER_BYTES, decrypt, encrypt, is_encrypted
 
 MAX_BYTES = 1 << 14
 _HINT = "give the file that `verity device recovery-key --out FILE` wrote"
 
 
 def make_recovery_key(path: Path, passphrase: str | None = None) -> DeviceKey:
-    """Write a new recovery key to ``path``; one that is there is read, never overwritten. Raises as ``load``."""
+    """Write a new recovery key to ``path``; one that is there is read, never overwritten. Raises as
+    ``load_recovery_key``, and UsageError for one that is there without the passphrase that is asked for."""
     with guarded(path):
         if not path.exists():
             data = new_private_key()
             write_atomically(path, encrypt(data, passphrase) if passphrase is not None else data, replace=False)
+        elif passphrase is not None and not is_encrypted(_head(path)):
+            raise UsageError(f"{path} is there already, and is not encrypted", "choose another file, or no passphrase")
     return load_recovery_key(path, passphrase)
 
 
@@ -46,3 +49,8 @@ def load_recovery_key(path: Path, passphrase: str | None = None) -> DeviceKey:
     if key is None:
         raise FormatError(f"{path} is not a recovery key (Ed25519)", _HINT)
     return DeviceKey(key)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEADER_BYTES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from verity.errors import FormatError, LogError, UsageError
+from verity.errors import LogError, SignatureError, UsageError
 from verity.log import log_index
 from verity.log.evidence import SUFFIX
 from verity.log.fsck import Checked, Fsck
@@ -26,7 +26,7 @@ def mirror(
     """
     if isinstance(key, VerifierKey):
         return {key.name: Mirror(folder, key).update(source, progress)}
-    epochs = _listed(source)
+    epochs = _listed(source, key)
     if gone := _epochs(folder) - set(epochs):
         raise LogError(
             f"the source no longer lists epoch {min(gone)} of this device, which the copy has",
@@ -49,23 +49,28 @@ def fsck(source: Source, key: str | VerifierKey, progress: Progress | None = Non
     if isinstance(key, VerifierKey):
         return {key.name: Fsck(source, key).run(progress)}
     checked = {}
-    for epoch in _listed(source):
+    for epoch in _listed(source, key):
         place = TileFolder(source.root / str(epoch)) if isinstance(source, TileFolder) else Below(source, str(epoch))
         checked[f"verity/{key}/{epoch}"] = Fsck(place, key_of(key, epoch)).run(progress)
-    if isinstance(source, TileFolder) and (extra := _extra(source, set(checked))):
+    if isinstance(source, TileFolder) and (extra := _extra(source, _index(source))):
         raise LogError(f"there is more in {source.root} than its index lists: {extra}", "it belongs to no log")
     return checked
 
 
-def _listed(source: Source) -> list[int]:
+def _listed(source: Source, device: str) -> list[int]:
+    """The epochs in which the device had this key: after a rotation it goes on under another."""
+    epochs = sorted(log.epoch for log in _index(source).logs if log.origin == f"verity/{device}/{log.epoch}")
+    if not epochs:
+        raise SignatureError(f"the index lists no log of device {device[:16]}…", "check the address and the key")
+    return epochs
+
+
+def _index(source: Source) -> Index:
     data = source.read(INDEX, log_index.MAX_BYTES)
     if data is None:
         hint = "give the folder or address that has an index.json; for one log alone, its key: --key NAME+KEYID+BASE64"
         raise UsageError("there is no index.json that lists a device's logs", hint)
-    epochs = sorted(listed.epoch for listed in decode_index(data).logs)
-    if not epochs:
-        raise FormatError("the index lists no log", "check the address")
-    return epochs
+    return decode_index(data)
 
 
 def _epochs(folder: TileFolder) -> set[int]:
@@ -77,7 +82,7 @@ def _names(folder: TileFolder) -> list[str]:
         return sorted(os.listdir(folder.root)) if folder.root.is_dir() else []
 
 
-def _extra(folder: TileFolder, origins: set[str]) -> str:
-    epochs = {origin.rpartition("/")[2] for origin in origins}
+def _extra(folder: TileFolder, index: Index) -> str:
+    epochs = {str(log.epoch) for log in index.logs}
     names = (name for name in _names(folder) if name != INDEX and name not in epochs)
     return ", ".join(name for name in names if not (name.startswith(EVIDENCE) and name.endswith(SUFFIX)))[:300]

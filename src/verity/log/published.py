@@ -50,6 +50,8 @@ class PublishedHeads:
             if found is None:
                 raise LogError(f"no head of {size} entries is published", "see `verity log publish`")
             said = note.parse(found[0])
+            if len(said.lines) >= note.MAX_SIGNATURES:
+                raise LogError(f"the head of {size} entries takes no more lines", "publish the next one")
             if all((kept.name, kept.key_id) != (line.name, line.key_id) for kept in said.lines):
                 update = "UPDATE published SET checkpoint = ? WHERE epoch = ? AND size = ?"
                 connection.execute(update, (str(note.with_lines(said, [line])), *row))

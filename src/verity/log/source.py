@@ -6,6 +6,7 @@ the reader elsewhere (redirects are refused). C2SP tlog-tiles lets servers compr
 
 from __future__ import annotations
 
+import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -101,17 +102,26 @@ class WebSource:
                 return self._get(url, limit)
         except httpx.InvalidURL as error:
             raise UsageError(f"{url[:200]} is not an address: {error}", "check it") from error
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, RuntimeError) as error:
+            if self._client.is_closed:
+                raise _too_long(url[:200]) from error
             hint = "run the same command again: what is here already is kept"
             raise FetchError(f"fetching {url[:200]} failed: {error or type(error).__name__}", hint) from error
 
     def _get(self, url: str, limit: int) -> bytes | None:
-        with self._client.stream("GET", url) as response:
-            if response.status_code in (404, 410):
-                return None
-            if response.status_code != 200:
-                raise FetchError(f"{url[:200]}: the server answers {response.status_code}", _hint(response))
-            return _received(response, limit)
+        # A header may drip as well, or never begin: nobody is asked then before the connection ends.
+        late = threading.Timer(FILE_S, self._client.close)
+        late.daemon = True
+        late.start()
+        try:
+            with self._client.stream("GET", url) as response:
+                if response.status_code in (404, 410):
+                    return None
+                if response.status_code != 200:
+                    raise FetchError(f"{url[:200]}: the server answers {response.status_code}", _hint(response))
+                return _received(response, limit)
+        finally:
+            late.cancel()
 
 
 def _hint(response: httpx.Response) -> str:
@@ -136,10 +146,14 @@ def _received(response: httpx.Response, limit: int) -> bytes:
         if len(received) > limit or count > limit + 1024:
             raise FetchError(f"{name} sends more than the {limit:,} bytes that belong there", "use another source")
         if time.monotonic() > until:
-            raise FetchError(f"{name} takes longer than {FILE_S:.0f} s", "run the same command again later")
+            raise _too_long(name)
     if gzip is not None and not gzip.eof:
         raise FetchError(f"{name} breaks off", "run the same command again later")
     return bytes(received)
+
+
+def _too_long(name: str) -> FetchError:
+    return FetchError(f"{name} takes longer than {FILE_S:.0f} s", "run the same command again later")
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from verity.log import note, tiles
 from verity.log.checked_tiles import CheckedTiles
 from verity.log.checkpoint import Checkpoint, open_checkpoint
 from verity.log.device_log import DeviceLog
-from verity.log.log_index import Index, Listed, listed
+from verity.log.log_index import Index, listed
 from verity.log.published import Published
 from verity.log.rows import HINT
 from verity.log.tile_folder import CHECKPOINT, EVIDENCE_HINT, INDEX, TileFolder
@@ -39,27 +39,21 @@ class Exported(NamedTuple):
 
 
 def export(
-    folder: TileFolder, logs: list[tuple[DeviceLog, Published]], public: bytes, progress: Progress | None = None
+    folder: TileFolder, logs: list[tuple[DeviceLog, Published]], progress: Progress | None = None
 ) -> list[Exported]:
     """Bring the folder up to these heads, each of its log. Raises LogError, StoreError."""
     with folder.writing():
-        exported = [_export(folder, log, published, public, progress) for log, published in logs]
-        index = Index([_line(each, public) for each in exported])
-        folder.replace(INDEX, index.encode())
+        exported = [_export(folder, log, published, progress) for log, published in logs]
+        lines = [listed(log.epoch, each.head, log.public) for each, (log, _) in zip(exported, logs, strict=True)]
+        folder.replace(INDEX, Index(lines).encode())
     return exported
 
 
-def _line(exported: Exported, public: bytes) -> Listed:
-    return listed(exported.epoch, exported.head, public)
-
-
-def _export(
-    folder: TileFolder, log: DeviceLog, published: Published, public: bytes, progress: Progress | None
-) -> Exported:
+def _export(folder: TileFolder, log: DeviceLog, published: Published, progress: Progress | None) -> Exported:
     place = TileFolder(folder.root / str(log.epoch))
-    head = _opened(published.checkpoint, log, public)
+    head = _opened(published.checkpoint, log)
     there = place.read(CHECKPOINT, note.MAX_BYTES)
-    before = 0 if there is None else _known_size(place, there, log, head, public)  # step 1
+    before = 0 if there is None else _known_size(place, there, log, head)  # step 1
     checked, written = CheckedTiles(head, log.tile), 0
     total = tiles.count_tiles(0, head.size)
     for done, tile in enumerate(tiles.tiles_of(head.size), 1):  # step 2
@@ -71,9 +65,9 @@ def _export(
     return Exported(log.epoch, head, written, total - written)
 
 
-def _opened(text: str, log: DeviceLog, public: bytes) -> Checkpoint:
+def _opened(text: str, log: DeviceLog) -> Checkpoint:
     try:
-        head = open_checkpoint(text, public)
+        head = open_checkpoint(text, log.public)
     except (FormatError, SignatureError) as error:
         raise LogError(f"a published head does not verify: {error}", HINT) from error
     if head.origin != log.origin or head.root != log.root(head.size):
@@ -81,9 +75,9 @@ def _opened(text: str, log: DeviceLog, public: bytes) -> Checkpoint:
     return head
 
 
-def _known_size(place: TileFolder, there: bytes, log: DeviceLog, head: Checkpoint, public: bytes) -> int:
+def _known_size(place: TileFolder, there: bytes, log: DeviceLog, head: Checkpoint) -> int:
     try:
-        old = open_checkpoint(there, public)
+        old = open_checkpoint(there, log.public)
     except (FormatError, SignatureError) as error:
         message = f"{place.root / CHECKPOINT} is not a checkpoint of this device: {error}"
         raise LogError(message, "export into another folder") from error

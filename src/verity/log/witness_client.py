@@ -138,7 +138,8 @@ def _cosignature(reply: Reply, said: Note, witness: Asked) -> Line:
             "run `verity log check`, and ask its operator for that head",
         )
     if reply.status != 200:
-        words = reply.body[:200].decode("utf-8", "replace").strip()
+        said = reply.body[:200].decode("utf-8", "replace").strip()
+        words = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in said)  # for logs
         raise FetchError(
             f"the witness {witness.key.name} answers {reply.status}: {words}", _HINTS.get(reply.status, "try later")
         )

@@ -14,7 +14,7 @@ from verity.log.checkpoint import split
 from verity.log.evidence import Fork, decode_fork
 from verity.log.heads import key_of
 from verity.log.note import COSIGNATURE, ED25519, VerifierKey
-from verity.log.rows import latest_epoch
+from verity.log.rows import epochs, key_of_epoch, latest_epoch
 from verity.statements.keys import Signer
 from verity.store.clock import now
 from verity.store.database import Database
@@ -32,7 +32,7 @@ def choose_name(database: Database, signer: Signer, name: str | None = None) -> 
     if name is not None:
         note.check_name(name, "the witness's name")
     with database.transaction() as connection:
-        if latest_epoch(connection) > 0:
+        if _was_restored(connection, signer.public):
             raise UsageError(
                 "a device that was restored from a backup cannot be a witness: it forgot what it cosigned since",
                 "run the witness in a new home (--home): it gets a new key",
@@ -44,6 +44,16 @@ def choose_name(database: Database, signer: Signer, name: str | None = None) -> 
         if row is None:
             connection.execute("INSERT INTO witness_self VALUES (1, ?)", (kept,))
     return VerifierKey(kept, COSIGNATURE, signer.public)
+
+
+def _was_restored(connection: sqlite3.Connection, public: bytes) -> bool:
+    """Whether this key was in use before the log's present epoch, or may have been: all but a key that took the place
+    of another (verity/rotation.py) begin in epoch 0."""
+    latest = latest_epoch(connection)
+    if latest == 0:
+        return False
+    of_key = [epoch for epoch in epochs(connection) if key_of_epoch(connection, epoch) == public]
+    return of_key != [latest] or key_of_epoch(connection, latest - 1) is None
 
 
 class KnownLogs:

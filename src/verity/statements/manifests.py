@@ -14,6 +14,7 @@ which bytes are meant is strict. Supported is what the tool does by default: who
 from __future__ import annotations
 
 import hashlib
+import itertools
 import unicodedata
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -246,7 +247,6 @@ def check_paths(paths: Iterable[str]) -> None:
     """That files of these paths can be side by side in a folder of any system, and lead out of none. Raises
     FormatError."""
     seen: set[str] = set()
-    folders: set[str] = set()
     for path in paths:
         if not is_safe(path):
             raise FormatError(f"this path of a signed file is not allowed: {path[:120]!a}")
@@ -254,10 +254,11 @@ def check_paths(paths: Iterable[str]) -> None:
         if plain in seen:
             raise FormatError(f"two files have one path, or paths that differ in case alone: {path[:120]!a}")
         seen.add(plain)
-        parts = plain.split("/")
-        folders.update("/".join(parts[:depth]) for depth in range(1, len(parts)))
-    if clash := seen & folders:
-        raise FormatError(f"a path is both a file and a folder: {min(clash)[:120]!a}")
+    # What is below a folder follows it at once. All folders of all paths would be gigabytes, if somebody wanted that.
+    for path, after in itertools.pairwise(sorted(f"{each}/".replace("/", "\0") for each in seen)):
+        if after.startswith(path):
+            both = path.replace("\0", "/")
+            raise FormatError(f"a path is both a file and a folder: {both[:120]!a}")
 
 
 def is_safe(path: str) -> bool:

@@ -84,9 +84,9 @@ def _read(home: Path) -> str:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_CONFIG + 1)
-    except FileNotFoundError:
-        return ""
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not path.is_symlink():
+            return ""
         raise FormatError(f"{path} cannot be read: {error.strerror}", _HINT) from error
     if len(data) > MAX_CONFIG:
         raise FormatError(f"{path} is larger than {MAX_CONFIG:,} bytes", _HINT)

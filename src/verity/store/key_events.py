@@ -1,12 +1,14 @@
 """What this device knows about keys, its own and those of others: events as they were signed, and since when.
 
 An event that this device's own log names is kept without its proof, which is made anew when it is handed out: a later
-head may have more cosignatures.
+head may have more cosignatures. Of others' every copy that differs is kept, each with its own time: signatures and
+cosignatures can be added and left out by anybody, so no copy may take the place, or the date, of another.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import sqlite3
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from verity.errors import LogError, StoreError
-from verity.statements.key_events import InLog, SignedEvent
+from verity.statements.key_events import SignedEvent
 from verity.store.clock import now
 from verity.store.database import DATABASE_FILE, Database
 
@@ -40,8 +42,7 @@ class KeyEventStore:
         self._database = database
 
     def keep(self, digest: str, key: str, signed: SignedEvent, place: tuple[int, int] | None = None) -> bool:
-        """Keep an event, durably; whether it was new. Since when one is known stays as it is; a copy under a head with
-        more signature lines takes the place of the old."""
+        """Keep an event, durably; whether it was new. Since when a copy is known stays as it is."""
         with self._database.transaction() as connection:
             return self.insert(connection, digest, key, signed, place)
 
@@ -50,16 +51,18 @@ class KeyEventStore:
         connection: sqlite3.Connection, digest: str, key: str, signed: SignedEvent, place: tuple[int, int] | None
     ) -> bool:
         """The same, in a transaction that is under way."""
-        kept = connection.execute(f"SELECT {_COLUMNS} FROM key_events WHERE digest = ?", (digest,)).fetchone()  # noqa: S608
-        if kept is not None and place is None and _lines(signed) <= _lines(_kept(kept).signed):
-            return False
+        encoded = msgspec.json.encode(signed)
+        name = f"{digest}.{hashlib.sha256(encoded).hexdigest()}"
+        known = connection.execute(
+            "SELECT 1 FROM key_events WHERE digest > ? AND digest < ?", (f"{digest}.", f"{digest}/")
+        )
+        is_new = known.fetchone() is None
         insert = (
             "INSERT INTO key_events VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE "
-            "SET signed = excluded.signed, epoch = coalesce(excluded.epoch, epoch), "
-            "position = coalesce(excluded.position, position)"
+            "SET epoch = coalesce(excluded.epoch, epoch), position = coalesce(excluded.position, position)"
         )
-        connection.execute(insert, (digest, key, msgspec.json.encode(signed), now(), *(place or (None, None))))
-        return kept is None
+        connection.execute(insert, (name, key, encoded, now(), *(place or (None, None))))
+        return is_new
 
     def all(self) -> list[KeptEvent]:
         """Every event, in the order in which they became known."""
@@ -68,16 +71,12 @@ class KeyEventStore:
         return [_kept(row) for row in rows]
 
 
-def _lines(signed: SignedEvent) -> int:
-    return signed.log.checkpoint.count("\n\N{EM DASH} ") if isinstance(signed.log, InLog) else 0
-
-
 def _kept(row: tuple[str, str, bytes, str, int | None, int | None]) -> KeptEvent:
     try:
         signed = msgspec.json.decode(row[2], type=SignedEvent)
     except msgspec.DecodeError as error:
         raise LogError(f"a key event that this device kept is damaged: {error}", "`verity restore` a backup") from error
-    return KeptEvent(row[0], row[1], signed, *row[3:])
+    return KeptEvent(row[0].partition(".")[0], row[1], signed, *row[3:])
 
 
 def events_in(home: Path) -> list[KeptEvent]:

@@ -13,7 +13,8 @@ import msgspec
 
 from verity.errors import FormatError, LogError, SignatureError
 from verity.log.checkpoint import Checkpoint, split
-from verity.statements.bundle import Bundle
+from verity.log.tree import fold
+from verity.statements.bundle import Bundle, LogProof
 from verity.statements.commitments import digest_fields
 from verity.statements.key_events import (
     KINDS,
@@ -84,6 +85,7 @@ def check_event(signed: SignedEvent, known_s: int | None = None) -> KnownEvent:
             closed is None
             or (closed.origin, closed.size) != (place.origin, place.index)
             or head.size != place.index + 1
+            or _root_before(signed.log.proof) != closed.root
         ):
             raise LogError("the succession is not the last entry of the log that it closes", "do not believe it")
     return KnownEvent(event, signed.log.checkpoint, known_s)
@@ -104,6 +106,11 @@ def _logged(event: Event, log: InLog, device: str) -> tuple[Place, Checkpoint]:
     if _named(statement) != NamedEvent(event.digest, event.type):
         raise LogError("the log names another key event than this one")
     return statement.predicate.log, split(log.checkpoint)[0]
+
+
+def _root_before(last: LogProof) -> str:
+    """The root (hex) of a tree without its last leaf: the path of that leaf is all that the tree was divided into."""
+    return fold([bytes.fromhex(digest) for digest in reversed(last.path)]).hex()
 
 
 def _named(statement: Statement) -> NamedEvent:
@@ -151,5 +158,5 @@ def key_current(
     head = open_head(bundle.log.checkpoint, device)
     seen = witnessed_by(split(bundle.log.checkpoint)[1], asked, device, now_s)
     judged = judge(standing(device, known), Receipt(head, result.predicate.log.index, seen))
-    count = sum(said.event.key == device for said in known)
+    count = len({said.event.digest for said in known if said.event.key == device})
     return Check(NAME, judged.status, judged.sentence, {**judged.evidence, "events": count})

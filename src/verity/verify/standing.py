@@ -14,6 +14,7 @@ Nothing here looks at a signature: an event counts as signed by whom it says (st
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -112,13 +113,17 @@ def heirs(key: str, known: Sequence[Said]) -> Heirs:
 
 
 def _merged(about: Sequence[Said]) -> list[Said]:
-    """One of each event, with the earliest of its dates."""
-    found: dict[str, Said] = {}
+    """One of each event, with the earliest of its dates. Signatures are not in an event's digest, and anybody can add
+    his own or leave one out: a date is only of those who had signed. Two heads that differ show nothing."""
+    found: dict[tuple[str, frozenset[str]], list[Said]] = {}
     for said in about:
-        other = found.get(said.event.digest, said)
-        dates = [by for by in (said.by, other.by) if by is not None]
-        found[said.event.digest] = Said(said.event, min(dates, default=None), said.head or other.head)
-    return list(found.values())
+        found.setdefault((said.event.digest, said.signers), []).append(said)
+    merged = []
+    for copies in found.values():
+        by = min((said.by for said in copies if said.by is not None), default=None)
+        heads = {said.head for said in copies if said.head is not None}
+        merged.append(Said(copies[0].event, by, heads.pop() if len(heads) == 1 else None))
+    return merged
 
 
 def _before(said: Said, since: int | None) -> bool:
@@ -134,9 +139,10 @@ def _earliest(about: Sequence[Said], signers: set[str]) -> Said | None:
 def _speaker(namings: Sequence[Said]) -> str | None:
     """Step 2. The recovery key that counts, if one does; whether it was named in time is not asked here: a replacement
     that comes too late must not put the one that it replaced in its place again."""
-    keys = {_recovery(said) for said in namings}
-    # A thief has the device's key, and not the recovery key: a replacement that the earlier one signed is no rival.
-    replaced = {_recovery(said) for said in namings if said.signers & (keys - {_recovery(said)})}
+    dates = _dates(namings)
+    # A thief has the device's key, and not the recovery key: a replacement that the earlier one signed is no rival. One
+    # that was named later replaces nobody, for a thief can add its signature to the owner's naming.
+    replaced = {name for said in namings if _earlier(said, dates, dates[name := _recovery(said)])}
     current, seen = _first_named([said for said in namings if _recovery(said) not in replaced]), set[str]()
     while current is not None and current not in seen:
         seen.add(current)
@@ -149,13 +155,24 @@ def _speaker(namings: Sequence[Said]) -> str | None:
 
 def _first_named(namings: Sequence[Said]) -> str | None:
     """Of recovery keys that the device's key named by itself: the only one, or the one that was certainly first."""
-    dates: dict[str, float] = {}
-    for said in namings:
-        by = float("inf") if said.by is None else said.by
-        dates[_recovery(said)] = min(by, dates.get(_recovery(said), by))
+    dates = _dates(namings)
     ordered = sorted(dates, key=lambda name: dates[name])
     certain = len(ordered) == 1 or (len(ordered) > 1 and dates[ordered[0]] < dates[ordered[1]])
     return ordered[0] if certain else None
+
+
+def _dates(namings: Sequence[Said]) -> dict[str, float]:
+    """When each recovery key was named; one whose naming is undated, latest."""
+    dates: dict[str, float] = {}
+    for said in namings:
+        by = math.inf if said.by is None else said.by
+        dates[_recovery(said)] = min(by, dates.get(_recovery(said), by))
+    return dates
+
+
+def _earlier(naming: Said, dates: dict[str, float], by: float) -> bool:
+    """Whether another recovery key signed this naming, and was itself named by then."""
+    return any(dates[key] <= by for key in naming.signers - {_recovery(naming)} if key in dates)
 
 
 def _counting(

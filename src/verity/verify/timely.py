@@ -94,7 +94,12 @@ def _judge_against(key: str, said: Said, receipt: Receipt) -> Judgement:
         shown = "in the very log" if same else "in a log of the same name as the one"
         return Judgement("passed", f"The receipt is entry {receipt.last} {shown} that ended when {told}.", evidence)
     if by_key:
-        return Judgement("failed", f"The receipt's log goes on after entry {closed.size}, by which {told}.", evidence)
+        sentence = f"The receipt's log goes on after entry {closed.size}, by which {told}."
+        if receipt.seen is not None and (said.by is None or receipt.seen < said.by):
+            sentence += (
+                " Witnesses saw it before anybody saw that: keep both heads, for the key signed on, or two logs."
+            )
+        return Judgement("failed", sentence, evidence)
     return _judge_by_time(told, said, receipt, evidence)
 
 
