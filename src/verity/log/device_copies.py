@@ -60,7 +60,10 @@ def fsck(source: Source, key: str | VerifierKey, progress: Progress | None = Non
 def _listed(source: Source) -> list[int]:
     data = source.read(INDEX, log_index.MAX_BYTES)
     if data is None:
-        hint = "give the folder or address that has an index.json; for one log alone, its key: --key NAME+KEYID+BASE64"
+        hint = (
+            "give the folder or address that has an index.json (`verity serve --publish-log` has it below /log); "
+            "for one log alone, its key: --key NAME+KEYID+BASE64"
+        )
         raise UsageError("there is no index.json that lists a device's logs", hint)
     epochs = sorted(listed.epoch for listed in decode_index(data).logs)
     if not epochs:

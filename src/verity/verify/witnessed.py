@@ -106,7 +106,8 @@ def _sentence(names: list[str], operators: Operators, by: float, started: float 
         history = f"To show others another history it needs the help of {needs} of {len(operators.operators)}"
     return (
         f"{len(names)} operators ({', '.join(names)}) cosigned this head, {operators.needed} of them by "
-        f"{_written(by)}: intent and result were in the log by then. {history}. Since when they were, nobody vouches: {told}."
+        f"{_written(by)}: intent and result were in the log by then. {history}. "
+        f"Since when they were, nobody vouches: {told}."
     )
 
 
