@@ -7,6 +7,6 @@ from fuzz.target import Target
 
 TARGETS: dict[str, Target] = {
     target.name: target
-    for module in (documents, states, proofs, logs, texts, files, tensors, hardware, verification, releases, witnesses)
+    for module in (documents, states, proofs, logs, texts, files, tensors, hardware, verification, witnesses, releases)
     for target in module.TARGETS
 }

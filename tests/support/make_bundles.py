@@ -9,31 +9,38 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+from chips import Chip, proof, record, with_proof
 from lora import lora
+from memory_signer import MemorySigner
 
 import verity
 from onnx_policy import policy
 from verity.backup import restore
 from verity.engines.scripted import ScriptedEngine
 from verity.exporter import NOTHING
+from verity.log.cosignature import cosign
+from verity.log.note import COSIGNATURE, VerifierKey, parse
+from verity.log.published import PublishedHeads
 from verity.node import Node
 from verity.statements.bundle import Bundle
 from verity.statements.receipt import INTENT, Choice, Statement, read_statement
 from verity.statements.states import encode_states
 from verity.store import bundles
 from verity.store.adapters import Adapters
+from verity.store.clock import now
 from verity.store.pull import pull
 from verity.tools import Turn, fold, grammar_for
 
 Kind = Callable[[Node, Node, Path], dict[str, Any]]
 PROMPT = "Why is the sky blue?"
-KINDS: dict[str, dict[str, Kind]] = {"v1": {}, "v2": {}, "v3": {}}
+KINDS: dict[str, dict[str, Kind]] = {"v1": {}, "v2": {}, "v3": {}, "v4": {}}
 
 
 def kind(make: Kind, version: str = "v1") -> Kind:
@@ -50,6 +57,11 @@ def second(make: Kind) -> Kind:
 def third(make: Kind) -> Kind:
     """A kind that came with segments, scores and networks."""
     return kind(make, "v3")
+
+
+def fourth(make: Kind) -> Kind:
+    """A kind that came with witnesses, TPMs and what becomes of keys."""
+    return kind(make, "v4")
 
 
 @kind
@@ -235,9 +247,69 @@ def inferred(device: Node, _verifier: Node, folder: Path) -> dict[str, Any]:
     return {"bundle": device.exporter.bundle(session.receipt, verity.Selection(everything=True)), "replay": False}
 
 
+OPERATORS = {name: MemorySigner(bytes([number]) * 32) for number, name in enumerate(("Clinic", "Mill", "School"), 1)}
+WITNESSES = [
+    f"{name}={VerifierKey(f'{name.lower()}.example/w', COSIGNATURE, signer.public)}"
+    for name, signer in OPERATORS.items()
+]
+
+
+def published(device: Node) -> None:
+    """Two of three operators cosign the present head."""
+    head = device.publisher.publish(ask=None)
+    heads, body = PublishedHeads(device.blobs.database), parse(head.checkpoint).body
+    for name in ("Clinic", "School"):
+        line = cosign(body, f"{name.lower()}.example/w", OPERATORS[name], int(time.time()))
+        heads.cosign(head.epoch, head.size, line)
+
+
+@fourth
+def witnessed(device: Node, _verifier: Node, _folder: Path) -> dict[str, Any]:
+    receipt = device.ask(PROMPT, max_tokens=8).receipt
+    published(device)
+    return {"bundle": device.exporter.bundle(receipt), "witnesses": WITNESSES}
+
+
+@fourth
+def quoted(device: Node, verifier: Node, _folder: Path) -> dict[str, Any]:
+    bundle, chip = device.ask(PROMPT, max_tokens=8).bundle, Chip()
+    signed = record(verifier, device.key.id, chip, "tpm-vendor-ek")
+    shown = proof(signed, chip, device.key.public, parse(bundle.log.checkpoint).body)
+    return {"bundle": with_proof(bundle, shown), "registrar": verifier.key.id}
+
+
+@fourth
+def succeeded(_device: Node, _verifier: Node, folder: Path) -> dict[str, Any]:
+    with verity.open(folder / "rotated", threads=1) as old:
+        pull("smollm2-135m-instruct", old.blobs)
+        old.ask(PROMPT, max_tokens=4)
+        first = old.key.id
+        old.rotate()
+    with verity.open(folder / "rotated", threads=1) as again:
+        bundle = again.ask(PROMPT, max_tokens=8).bundle
+        return {"bundle": bundle, "key": first, "key_events": again.keyring.file(first)}
+
+
+@fourth
+def revoked(_device: Node, _verifier: Node, folder: Path) -> dict[str, Any]:
+    with verity.open(folder / "stolen", threads=1) as device:
+        pull("smollm2-135m-instruct", device.blobs)
+        receipt = device.ask(PROMPT, max_tokens=8).receipt
+        published(device)
+        time.sleep(2)
+        device.keyring.revoke(now(), "sold")
+        bundle = device.exporter.bundle(receipt)
+        return {"bundle": bundle, "witnesses": WITNESSES, "key_events": device.keyring.file(device.key.id)}
+
+
 def held(folder: Path, made: dict[str, Any]) -> dict[str, Any]:
     """What a verifier gives to ``verity.verify``: whoever issued the request is named in a policy."""
-    options = {k: folder / v if k in ("request", "states") else v for k, v in made.items() if k != "issuer"}
+    options = {k: folder / v if k in ("request", "states") else v for k, v in made.items()}
+    if "key_events" in options:
+        options["key_events"] = [folder / options["key_events"]]
+    if (registrar := options.pop("registrar", None)) is not None:
+        options["policy"] = msgspec.convert({"hardware": {"registrars": [registrar]}}, verity.Policy)
+    options.pop("issuer", None)
     if "issuer" in made:
         options["policy"] = msgspec.convert({"trust": {"issuers": [made["issuer"]]}}, verity.Policy)
     return options
@@ -259,7 +331,10 @@ def write(folder: Path, name: str, made: dict[str, Any], home: Path) -> dict[str
     if (chunks := made.pop("states", None)) is not None:
         (folder / f"{name}.verity.states").write_bytes(encode_states(read_intent(bundle).predicate.id, chunks))
         made["states"] = f"{name}.verity.states"
-    made["key"] = bundle.receipt.intent.device()
+    if (events := made.pop("key_events", None)) is not None:
+        (folder / f"{name}.key-event.json").write_bytes(events.encode())
+        made["key_events"] = f"{name}.key-event.json"
+    made.setdefault("key", bundle.receipt.intent.device())
     report = verity.verify(folder / f"{name}.verity.json", home=home, threads=1, **held(folder, made))
     return {"verify": made, "checks": {check.name: check.status for check in report.checks}}
 

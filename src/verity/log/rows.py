@@ -185,7 +185,7 @@ class Rows(NamedTuple):
             if len(before) != first * HASH_SIZE:
                 raise LogError("the log's tree already holds hashes of a new entry, or lacks some before it", HINT)
             rows.append((self.epoch, *block, before + hashes))
-        self.connection.executemany("INSERT OR REPLACE INTO log_blocks VALUES (?, ?, ?, ?)", rows)
+        self.connection.executemany(_KEEP_BLOCK, rows)
 
     def count_nodes(self) -> int:
         query = "SELECT coalesce(sum(length(hashes)), 0) FROM log_blocks WHERE epoch = ?"
@@ -206,6 +206,10 @@ def _sound(digest: bytes | None, level: int, position: int) -> bytes:
 
 
 _MOST_AT_ONCE = 64
+_KEEP_BLOCK = (
+    "INSERT INTO log_blocks VALUES (?, ?, ?, ?) ON CONFLICT (epoch, level, position) "
+    "DO UPDATE SET hashes = excluded.hashes"
+)
 _LEAVES = "SELECT position, entry FROM log_entries WHERE epoch = ? AND position IN "
 _BLOCK = "SELECT level, position, hashes FROM log_blocks WHERE epoch = ? AND level = ? AND position = ?"
 _ENTRIES = "SELECT position, entry, salt, envelope FROM log_entries WHERE epoch = ?"

@@ -102,7 +102,7 @@ _BLOCKS = """
 CREATE TABLE log_blocks (
   epoch INTEGER NOT NULL, level INTEGER NOT NULL, position INTEGER NOT NULL, hashes BLOB NOT NULL,
   PRIMARY KEY (epoch, level, position)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 INSERT INTO log_blocks SELECT DISTINCT epoch, level / 4, position >> (4 - level % 4), CAST(
     group_concat(CAST(hash AS TEXT), '') OVER (
       PARTITION BY epoch, level / 4, position >> (4 - level % 4) ORDER BY (position + 1) << (level % 4), level
