@@ -82,7 +82,7 @@ def verify(
     previous    the bundle of the turn before, which you verify by itself: this one must go on from it
     policy      a Policy or the path of one. What it requires, and whatever you name here, must pass
     witnesses   whose cosignatures of the log's head count: ``OPERATOR=KEY``; an operator may have several
-    threshold   how many operators must have cosigned; unless given, so many that a third of them cannot split views
+    threshold   how many operators must have cosigned; unless given, so many that fewer than a third cannot split views
     spot        replay only so many segments, drawn now at random, instead of the whole (``replay`` true: beside it)
     states      where the prover's states are for that: a file (default: the one beside the bundle's file), the address
                 of the device's server, or a function like ``Node.states``

@@ -35,10 +35,11 @@ from verity.statements.receipt import EPOCH
 from verity.statements.strict import canonical, load
 from verity.store.archives import opened_archive
 from verity.store.clock import now
-from verity.store.database import DATABASE_FILE, MIGRATIONS, Database
+from verity.store.database import DATABASE_FILE, Database
 from verity.store.home import guarded, sync_folder, write_atomically
 from verity.store.passphrases import HEADER_BYTES, check_work, decrypt, encrypt, is_encrypted
 from verity.store.reading import CHUNK
+from verity.store.schema import MIGRATIONS
 from verity.store.staging import staging
 
 FORMAT = "verity-backup/1"

@@ -1,5 +1,7 @@
 """READ FIRST. A node is one device at work: ask → run → receipt → sign → log. It wires the parts together.
 
+The device without models, its key and log and what it says of them, is device.py.
+
 ask("…")
   request    messages, parameters and nonce; the model's template and tokenizer turn them into prompt tokens
   intent     every field committed with a salt, signed, appended to the log, durable       (recorder)
@@ -16,15 +18,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import msgspec
 
 from verity import embedder, promises, scorer
 from verity.answer import Answer, Stream, TypedAnswer, complete
-from verity.backup import Notes, back_up
 from verity.conversation import Conversation
+from verity.device import Device
 from verity.embedder import Embedded, Embedder
 from verity.engines.engine import Engine
 from verity.engines.grammar import Grammar
@@ -32,38 +33,25 @@ from verity.engines.llama import DEFAULT_MICRO_BATCH
 from verity.engines.network import Array
 from verity.engines.numerics import NumericsStore
 from verity.errors import UsageError
-from verity.exporter import Exporter
-from verity.identity.device_key import DeviceKey
 from verity.inference import FLUSH_EVERY, Inferred, Session, infer
-from verity.issuer import Issuer
-from verity.keyring import Keyring
 from verity.loader import Loaded, LoadedNetwork, Loader, Wanted
-from verity.log.device_log import DeviceLog
-from verity.log.rows import key_of_epoch, latest_epoch
 from verity.opener import StateOpener
-from verity.publisher import Publisher
-from verity.recorder import Recorder, inspect
-from verity.referee import Referee
-from verity.registrar import Registrar
 from verity.request import Request, asked_by, check_asked, make_request
-from verity.rotation import Rotated, rotate, settled
+from verity.rotation import Rotated
 from verity.runner import Begin, Runner
 from verity.scorer import Scored, Scorer
 from verity.statements.bundle import SignedIntent
-from verity.statements.keys import RetiredKey, Signer
+from verity.statements.keys import Signer
 from verity.statements.receipt import Message, PreviousTurn
 from verity.statements.request import Issued
 from verity.store import catalogue
-from verity.store.blobs import Blobs
-from verity.store.database import Database
-from verity.store.home import locate
 from verity.store.reading import Progress
 
 _T = TypeVar("_T")
 
 
-class Node:
-    """One device, opened. Use it in a ``with`` block, or close it. Not to be shared between threads."""
+class Node(Device):
+    """One device, opened, with its models. Use it in a ``with`` block, or close it; not to be shared by threads."""
 
     def __init__(
         self,
@@ -76,25 +64,12 @@ class Node:
         require_release: bool | None = None,
         progress: Progress | None = None,
     ) -> None:
-        self.home = locate(home)
-        key = DeviceKey.load(self.home)
-        self._database = Database.open(self.home)
-        self.key = settled(self.home, self._database, key)
-        with self._database.snapshot() as connection:
-            self.log = DeviceLog(self._database, self.key, latest_epoch(connection))
-        self.blobs = Blobs(self.home, self._database)
+        super().__init__(home)
         self.numerics = NumericsStore(self._database)
-        self.recorder = Recorder(self._database, self.log, self.key)
-        self.exporter = Exporter(self._database, self.log, self.log_of)
-        self.publisher = Publisher(self._database, self.log)
         self._runner = Runner(self.recorder, self.exporter)
         self._embedder = Embedder(self.recorder, self.exporter)
         self._scorer = Scorer(self.recorder, self.exporter)
         self.states = StateOpener(self.exporter.receipts, self.recorder.states, self.load)
-        self.referee = Referee(self.recorder, self.exporter)
-        self.keyring = Keyring(self._database, self.recorder, self.exporter, self.key)
-        self.registrar = Registrar(self._database, self.key, self.recorder, self.exporter)
-        self.issuer = Issuer(self._database, self.key, self.blobs)
         options: dict[str, Any] = {"threads": threads, "micro_batch": micro_batch, "require_release": require_release}
         self._loader = Loader(
             self.blobs, self.numerics, self.recorder, engine, progress, context_size=context_size, **options
@@ -103,31 +78,13 @@ class Node:
         self._active: Stream | None = None
         self._sessions: list[Session] = []
 
-    def log_of(self, epoch: int) -> DeviceLog:
-        """The device's log of an epoch; ``log`` is that of the present one. In an earlier one the device may have had
-        another key, of which only the public half is left. Raises LogError."""
-        with self._database.snapshot() as connection:
-            public = key_of_epoch(connection, epoch)
-        earlier = epoch < self.log.epoch and public not in (None, self.key.public)
-        return DeviceLog(self._database, RetiredKey(public) if earlier and public else self.key, epoch)
-
-    def publisher_of(self, epoch: int) -> Publisher:
-        """Publishes the heads of an epoch: the last one of a log that was closed is witnessed like any other."""
-        return Publisher(self._database, self.log_of(epoch))
-
-    def __enter__(self) -> Node:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """Cut off what is still being written, free the models and close the database."""
         self._cut_off()
         for session in self._sessions:
             session.close("cancelled")
         self._loader.close()
-        self._database.close()
+        super().close()
 
     # --- ask ----------------------------------------------------------------------------------------------------------
 
@@ -333,27 +290,7 @@ class Node:
         promises.check_fits(request, loaded)
         return loaded
 
-    # --- the device itself --------------------------------------------------------------------------------------------
-
     def rotate(self, recovery: Signer | None = None, *, keep_old: bool = False) -> Rotated:
-        """Exchange the device's key for a new one, to which it passes its trust on (docs/keys.md). Then open the device
-        again: this node's log takes no more. ``recovery``, the device's recovery key, signs too; with ``keep_old`` the
-        old key stays in a file beside the new. Raises UsageError, StoreError, LogError."""
-        self.keyring.check_may_pass_on(recovery)
+        """As ``Device.rotate``; an answer that nobody read to its end is cut off."""
         self._cut_off()
-        return rotate(self.home, self._database, self.log, self.key, recovery, keep_old=keep_old)
-
-    def back_up(self, path: str | os.PathLike[str], passphrase: str | None = None) -> Notes:
-        """Write key, log and receipts, not the models, to a new file; ``verity.backup.restore`` makes a device of it.
-
-        Raises StoreError, UsageError.
-        """
-        return back_up(self.home, self._database, self.log, Path(path), passphrase)
-
-    def check_log(self, old_checkpoint: str | None = None) -> list[str]:
-        """Re-derive the whole log of this epoch, and return the problems found: none when it is sound.
-
-        With a checkpoint that somebody kept, also whether the log only grew since; raises FormatError or SignatureError
-        when it is no checkpoint of this device.
-        """
-        return self.log.check(old_checkpoint, inspect)
+        return super().rotate(recovery, keep_old=keep_old)

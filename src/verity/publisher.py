@@ -31,7 +31,7 @@ _log = logging.getLogger("verity.witness")
 
 def _complain(asked: Asked, outcome: Line | VerityError) -> None:
     if isinstance(outcome, VerityError):
-        _log.warning("no cosignature of %s: %s", asked.key.name, outcome)
+        _log.warning("no cosignature of %s: %s; %s", asked.key.name, outcome, outcome.hint)
 
 
 class Publisher:

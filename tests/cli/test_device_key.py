@@ -234,3 +234,30 @@ def test_words_for_people(owner: Path, tmp_path: Path) -> None:
     listed = _invoke("device", "events", home=owner).output
     assert "succession" in listed
     assert "\x1b" not in listed
+
+
+def test_a_revocation_is_not_made_unasked(tmp_path: Path) -> None:
+    arguments = ("device", "revoke", "--since", "2026-01-01T00:00:00Z", "--reason", "stolen")
+    said = refused(*arguments, home=tmp_path / "home")  # nobody is at a terminal who could be asked
+    assert (type(said), "--yes" in said.hint) == (UsageError, True)
+    said = refused(*arguments[:3], "2026-01-01", *arguments[4:], home=tmp_path / "home")
+    assert type(said) is FormatError
+    assert run("device", "events", home=tmp_path / "home")["events"] == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("device", "know", "FILE", "--home", "HOME"),
+        ("log", "evidence", "FILE"),
+        ("log", "verify-proof", "FILE", "--key", "ab" * 32, "--entry", "00"),
+        ("log", "compare", "FILE", "FILE", "--key", "ab" * 32),
+        ("release", "verify", "FILE", "--key", "FILE"),
+    ],
+)
+def test_who_gives_another_file_is_told_which(tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / "FILE").write_text("hello\n")
+    arguments = [str(tmp_path / word) if word in ("FILE", "HOME") else word for word in command]
+    error = CliRunner().invoke(cli, arguments).exception
+    assert isinstance(error, FormatError)
+    assert error.hint

@@ -22,7 +22,7 @@ from version_1 import make_version_1, version_of
 
 from verity.backup import restore
 from verity.store.bundles import read_bundle
-from verity.store.database import MIGRATIONS
+from verity.store.schema import MIGRATIONS
 
 SEED = 20261124
 ASKING = 12

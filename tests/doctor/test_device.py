@@ -18,8 +18,9 @@ from verity.engines.scripted import ScriptedEngine
 from verity.errors import StoreError
 from verity.node import Node
 from verity.store.blobs import Blobs
-from verity.store.database import MIGRATIONS, Database
+from verity.store.database import Database
 from verity.store.pull import pull
+from verity.store.schema import MIGRATIONS
 
 MODEL = b"GGUF" + bytes(range(256)) * 100
 DEVICE = ("home", "permissions", "disk", "key", "database", "answers", "log", "models", "numerics")

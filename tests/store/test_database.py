@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from verity.errors import StoreError
-from verity.store.database import MIGRATIONS, Database
+from verity.store.database import Database
+from verity.store.schema import MIGRATIONS
 
 _INSERT = "INSERT INTO numerics VALUES ('m', ?, 'f', 1, 0, '2026-01-01T00:00:00Z')"
 

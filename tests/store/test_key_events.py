@@ -11,8 +11,9 @@ import pytest
 
 from verity.errors import LogError, StoreError
 from verity.statements.key_events import SignedEvent
-from verity.store.database import DATABASE_FILE, MIGRATIONS, Database
+from verity.store.database import DATABASE_FILE, Database
 from verity.store.key_events import KeyEventStore, events_in
+from verity.store.schema import MIGRATIONS
 
 VECTORS = json.loads((Path(__file__).parents[2] / "spec/vectors/keys.json").read_text())
 KEY = VECTORS["key"]

@@ -26,9 +26,10 @@ from verity.log.checkpoint import open_checkpoint
 from verity.log.published import PublishedHeads
 from verity.store.bundles import read_bundle, read_request, read_signed_intent
 from verity.store.config import read_config
-from verity.store.database import MIGRATIONS, Database
+from verity.store.database import Database
 from verity.store.release_folders import check_files, open_release
 from verity.store.releases import Releases
+from verity.store.schema import MIGRATIONS
 from verity.verify.key_events import check_event
 
 MODEL = b"GGUF" + b"".join(n.to_bytes(4, "big") for n in range(300_000))

@@ -11,7 +11,8 @@ import sqlite3
 from pathlib import Path
 
 from verity.log.tree import MemoryTree, hash_leaf
-from verity.store.database import DATABASE_FILE, MIGRATIONS
+from verity.store.database import DATABASE_FILE
+from verity.store.schema import MIGRATIONS
 
 _COPY = (
     "INSERT INTO blobs SELECT * FROM new.blobs",

@@ -115,7 +115,8 @@ def test_without_cosignatures_nothing_changes(scripted: Node) -> None:
 def test_a_line_that_does_not_hold_is_a_lie(scripted: Node) -> None:
     bundle = answered(scripted, {"a": now(), "c": now()})
     said = split(bundle.log.checkpoint)[1]
-    false = said.lines[-1]._replace(signature=said.lines[-1].signature[:-1] + b"\0")
+    signature = said.lines[-1].signature
+    false = said.lines[-1]._replace(signature=signature[:-1] + bytes([signature[-1] ^ 1]))
     edited = note.with_lines(said, [false])
     bundle = msgspec.structs.replace(bundle, log=msgspec.structs.replace(bundle.log, checkpoint=str(edited)))
     assert check(scripted, bundle).status == "failed"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from verity.cli.terminal import home_option, json_option, print_json
+from verity.cli.terminal import hinting, home_option, json_option, print_json
 
 if TYPE_CHECKING:
     from verity.node import Node
@@ -47,7 +47,7 @@ def know(files: tuple[str, ...], home: str | None, as_json: bool) -> None:
     from verity.node import Node
     from verity.store.bundles import read_key_events
 
-    with Node(home) as node:
+    with Node(home) as node, hinting("give a file that `verity device … --out` wrote, as its owner sent it"):
         learned = [pair for file in files for pair in node.keyring.know(read_key_events(file))]
     tell(as_json, {"events": [{**_plain(event), "new": new} for event, new in learned]},
           [f"{'new  ' if new else 'known'} {_line(event)}" for event, new in learned])  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +98,11 @@ def rotate(
     lines += [f"{rotated.given_up} promised answers were given up"] if rotated.given_up else []
     lines += [f"the old key is kept: {rotated.kept}"] if rotated.kept else []
     if witnesses:
-        lines.append(f"let witnesses see it: `verity log publish --epoch {rotated.closed}`, then write --out again")
+        lines += [
+            "give your witnesses the new log's key: `verity log witness key`",
+            f"let them see both logs: `verity log publish --epoch {rotated.closed}`, then `verity log publish`",
+            "then write the file once more, with their dates: `verity device events --out FILE`",
+        ]
     lines.append(f"tell others: {out}" if out else "tell others: `verity device events --out FILE`")
     tell(as_json, said, lines)
 
@@ -130,11 +135,15 @@ def revoke(
     the file (--out) to everybody who knows the key.
     """
     from verity.node import Node
+    from verity.statements.key_events import seconds
 
     signer = _load(recovery, passphrase, passphrase_file)
     with Node(home) as node:
         about = key or node.key.id
         if not yes:
+            seconds(since)
+            if not sys.stdin.isatty():
+                raise UsageError("a revocation cannot be undone", "say so with --yes")
             click.confirm(f"Revoke {about[:16]}… since {since}? It cannot be undone", abort=True, err=True)
         event = node.keyring.revoke(since, reason, signer, key)
         hand_out(node, out, about)

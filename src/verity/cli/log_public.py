@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from verity.cli import log_witness
-from verity.cli.terminal import ProgressBars, home_option, json_option, print_json, read_checkpoint
+from verity.cli.terminal import ProgressBars, hinting, home_option, json_option, print_json, read_checkpoint
 from verity.errors import FormatError, LogError, UsageError
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def mirror(source: str, folder: str, key: str, as_json: bool) -> None:
         print_json({"folder": folder, "logs": rows})
         return
     for origin, one in copied.items():
-        click.echo(f"{origin}: {one.head.size} entries, {one.head.size - one.before} of them new; all checked")
+        new = one.head.size - one.before
+        click.echo(f"{origin}: {one.head.size} entries, " + (f"{new} of them new, all checked" if new else "none new"))
 
 
 @click.command()
@@ -104,7 +105,8 @@ def fsck(source: str, key: str, as_json: bool) -> None:
             click.echo(f"{origin}: {one.head.size} entries, every one under the signed head")
     if not sound:
         total = sum(one.total for one in checked.values())
-        raise LogError(f"the log is not sound: {total} problems", "keep it as evidence, and copy it anew elsewhere")
+        found = "1 problem" if total == 1 else f"{total} problems"
+        raise LogError(f"the log is not sound: {found}", "keep it as evidence, and copy it anew elsewhere")
 
 
 def _found(origin: str, checked: Checked) -> dict[str, Any]:
@@ -128,12 +130,14 @@ def verify_proof(file: str, key: str, entry: str | None, envelope: str | None, a
     if (entry is None) == (envelope is None):
         raise UsageError("say what should be in the log", "give --entry HEX or --envelope FILE")
     trusted = parse_trusted(key)
-    proof = tlog_proof.parse(_read(file, tlog_proof.MAX_BYTES))
+    with hinting("give a file that `verity export --tlog-proof` wrote, as its owner sent it"):
+        proof = tlog_proof.parse(_read(file, tlog_proof.MAX_BYTES))
     data = _hex(entry) if entry is not None else _entry_of(str(envelope), proof.extra, proof.index)
-    if isinstance(trusted, str):
-        head = tlog_proof.check_device(proof, data, trusted)
-    else:
-        head = tlog_proof.check(proof, data, trusted)
+    with hinting("check that key, proof and statement belong together; else the log does not hold the statement"):
+        if isinstance(trusted, str):
+            head = tlog_proof.check_device(proof, data, trusted)
+        else:
+            head = tlog_proof.check(proof, data, trusted)
     if as_json:
         print_json({"origin": head.origin, "index": proof.index, "size": head.size, "entry": data.hex()})
     else:
@@ -208,6 +212,8 @@ def compare(old: str, new: str, key: str, proof: str | None, evidence: str | Non
         print_json(told)
     else:
         click.echo(f"{result.status}: {result.sentence}")
+        if told.get("evidence") is not None:
+            click.echo(f"the evidence is in {told['evidence']}")
     sys.exit({"passed": 0, "failed": 1}.get(result.status, 3))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from verity.cli.terminal import home_option, json_option, print_json
+from verity.cli.terminal import hinting, home_option, json_option, print_json
 from verity.errors import FetchError, FormatError, ProofError, VerityError
 
 if TYPE_CHECKING:
@@ -147,7 +147,8 @@ def evidence(file: str, vkey: str | None, as_json: bool) -> None:
     from verity.verify.report import printable
 
     fork = read_fork(file)
-    sentence = check_fork(fork, parse_key(vkey) if vkey is not None else None)
+    with hinting("evidence that does not hold convicts nobody: ask whoever gave it to you for both heads"):
+        sentence = check_fork(fork, parse_key(vkey) if vkey is not None else None)
     if as_json:
         print_json({"fork": True, "sentence": sentence})
     else:
@@ -158,13 +159,14 @@ def read_fork(path: str) -> Any:
     """Evidence from a file. Raises FormatError."""
     from verity.log.evidence import MAX_BYTES, decode_fork
 
+    hint = "`verity witness evidence --out` and `verity log compare --evidence` write it"
     try:
         with Path(path).open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        hint = "`verity witness evidence --out` and `verity log compare --evidence` write it"
         raise FormatError(f"{path} cannot be read: {error.strerror}", hint) from error
-    return decode_fork(data)
+    with hinting(hint):
+        return decode_fork(data)
 
 
 def write_fork(path: str, smaller: str, larger: str, hashes: list[str], root: str | None) -> str | None:

@@ -69,6 +69,8 @@ def serve(host: str, port: int, home: str | None, as_json: bool, grace: float, *
 
         def ready() -> None:
             _announce(host, port, folder, tls is not None, as_json)
+            if public_log is not None and not as_json:
+                click.echo("everybody can read the published log, below /log/", err=True)
 
         logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr, level=logging.WARNING)
         logging.getLogger("verity.server").setLevel(logging.INFO)

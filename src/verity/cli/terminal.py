@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from verity.errors import FormatError, UsageError
+from verity.errors import FormatError, UsageError, VerityError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -49,8 +49,19 @@ def read_checkpoint(path: str) -> str:
         raise FormatError(
             f"{path} cannot be read as a checkpoint: {error}", "`verity log checkpoint` prints one"
         ) from error
-    parse_note(text)
+    with hinting("give a checkpoint as `verity log checkpoint` prints it, with nothing before or after"):
+        parse_note(text)
     return text
+
+
+@contextmanager
+def hinting(hint: str) -> Iterator[None]:
+    """Give errors the hint, unless they have one of their own."""
+    try:
+        yield
+    except VerityError as error:
+        error.hint = error.hint or hint
+        raise
 
 
 def read_schema(path: str) -> str:

@@ -25,10 +25,11 @@ from verity.log.rows import HINT as LOG_HINT
 from verity.statements.keys import check_signature
 from verity.store import catalogue
 from verity.store.blobs import Blobs
-from verity.store.database import MIGRATIONS, Database
+from verity.store.database import Database
 from verity.store.home import find
 from verity.store.reading import Progress
 from verity.store.receipts import IS_RECEIPT
+from verity.store.schema import MIGRATIONS
 
 _LEAST_FREE = 64 << 20
 _LITTLE_FREE = 1 << 30

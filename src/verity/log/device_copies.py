@@ -68,7 +68,10 @@ def _listed(source: Source, device: str) -> list[int]:
 def _index(source: Source) -> Index:
     data = source.read(INDEX, log_index.MAX_BYTES)
     if data is None:
-        hint = "give the folder or address that has an index.json; for one log alone, its key: --key NAME+KEYID+BASE64"
+        hint = (
+            "give the folder or address that has an index.json (`verity serve --publish-log` has it below /log); "
+            "for one log alone, its key: --key NAME+KEYID+BASE64"
+        )
         raise UsageError("there is no index.json that lists a device's logs", hint)
     return decode_index(data)
 

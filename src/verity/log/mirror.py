@@ -52,7 +52,10 @@ def fetch_head(source: Source, key: VerifierKey) -> tuple[Checkpoint, str]:
     """The head that a source shows, and its note. Raises LogError when there is none, SignatureError, FormatError."""
     data = source.read(CHECKPOINT, note.MAX_BYTES)
     if data is None:
-        raise LogError("there is no checkpoint: no log is published there", "check the address")
+        raise LogError(
+            "there is no checkpoint: no log is published there",
+            "check the address; a device's folder has index.json and a log's folder for each epoch, as in FOLDER/0",
+        )
     try:
         return open_head(data, key), data.decode()
     except (FormatError, SignatureError) as error:

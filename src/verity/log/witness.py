@@ -2,15 +2,16 @@
 
 C2SP tlog-witness, add-checkpoint, without the HTTP; specified in spec/witness.md. For each submission, in this order:
 
-1. 400  it is not a request, or its old size is above the checkpoint's
+1. 400  it is not a request
 2. 404  the log is not known
 3. 403  the log did not sign the checkpoint
-4. 409  the old size is not that of the head cosigned last, which is told; or the sizes are equal and the roots differ
-5. 422  the proof does not hold
-6. 503  the clock is behind what was cosigned before: an earlier time would say what is not so
-7. 200  the head is kept, then cosigned
+4. 400  its old size is above the checkpoint's
+5. 409  the old size is not that of the head cosigned last, which is told; or the sizes are equal and the roots differ
+6. 422  the proof does not hold
+7. 503  the clock is behind what was cosigned before: an earlier time would say what is not so
+8. 200  the head is kept, then cosigned
 
-Steps 4 to 7 are one transaction, which is durable before anybody is told: of two requests, of two processes and after a
+Steps 5 to 8 are one transaction, which is durable before anybody is told: of two requests, of two processes and after a
 crash, there is one order of heads. A head that contradicts the kept one and is signed is kept as evidence.
 """
 

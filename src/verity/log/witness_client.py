@@ -8,6 +8,7 @@ instance, or the witness lies: the device does not go on as if nothing were.
 
 from __future__ import annotations
 
+import hashlib
 import queue
 import re
 import threading
@@ -113,9 +114,10 @@ def _size_told(reply: Reply, head: Checkpoint, witness: Asked, tried: int | None
     if size > head.size:
         raise _ahead(size, head, witness, prove)
     if size == tried or tried is None:
+        name = hashlib.sha256(head.origin.encode()).hexdigest()
         raise LogError(
             f"the witness {witness.key.name} knows another log of {size} entries under this log's name",
-            f"ask its operator for the head that it cosigned: {witness.url}/heads/…",
+            f"ask its operator for the head that it cosigned: {witness.url}/heads/{name}",
         )
     return size
 

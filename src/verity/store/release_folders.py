@@ -239,4 +239,4 @@ def _readable(path: str) -> Iterator[None]:
         yield
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise FormatError(f"{path[:200]} cannot be read: {reason}", "give the folder of a release") from error
+        raise FormatError(f"{path[:200]} cannot be read: {reason}", "check the path") from error

@@ -106,7 +106,7 @@ def compare(kept: str, shown: str, device: str, proof: Consistency | None = None
     if proof is None or proof.size != first.size:
         sentence = (
             f"Nothing shows that the log of {new.size} entries and the one of {old.size} that you kept are one: "
-            "ask the owner for `verity export --since` your checkpoint."
+            "ask the owner for a bundle by `verity export --since`, or for a proof by `verity log prove --from-size`."
         )
         return Check(name, "not made", sentence, evidence)
     path = [decode_hex(h, 32, "hash in a consistency proof") for h in proof.path]

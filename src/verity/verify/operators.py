@@ -17,7 +17,7 @@ MAX_KEYS = 256
 
 class Operators(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``operators`` maps names to the keys (words of kind 4) of their witnesses; ``threshold`` is how many operators
-    must have cosigned; if it is not given, so many that a third of them cannot split views.
+    must have cosigned; if it is not given, so many that fewer than a third of them cannot split views.
 
     Raises UsageError, FormatError for what cannot be counted.
     """
@@ -52,7 +52,7 @@ class Operators(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def needed(self) -> int:
         """How many operators must have cosigned. Two sets of k of n have 2k - n in common at least: a log that shows
-        two histories needs all of these on its side. By default they are more than the fewer third of all."""
+        two histories needs all of these on its side. By default they are a third of all, or more."""
         count = len(self.operators)
         return self.threshold if self.threshold is not None else (count + (count - 1) // 3) // 2 + 1
 

@@ -108,7 +108,11 @@ def heirs(key: str, known: Sequence[Said]) -> Heirs:
         keys.append(successor)
     if now.void:
         names = tuple(sorted({succession_of(said).successor for said in now.void}))
-        return Heirs(tuple(keys), "its succession is not dated before the compromise, or by nobody who may", names)
+        return Heirs(
+            tuple(keys),
+            "its succession does not count: not dated before the compromise, or not said by whoever may",
+            names,
+        )
     return Heirs(tuple(keys))
 
 
