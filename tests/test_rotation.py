@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import msgspec
@@ -111,6 +112,32 @@ def test_a_new_key_goes_on_and_the_old_log_ends(scripted: Node) -> None:
         assert known.check("key-current").evidence["in_the_closed_log"] is True
         assert statuses(judged(node.exporter.bundle(after.receipt), old, event)) == ("passed", "not made")
         assert statuses(judged(node.exporter.bundle(after.receipt), old)) == ("failed", "not made")
+
+
+def test_under_a_key_that_it_had_before_it_is_no_witness_of_its_own_log_either(scripted: Node) -> None:
+    old = DeviceKey.load(scripted.home)
+    first = VerifierKey("mill.example/1", COSIGNATURE, old.public)
+    scripted.rotate()
+    with reopen(scripted.home) as node:
+        bundle = node.ask("After", max_tokens=4).bundle
+        (event,) = node.keyring.file().events
+    said = split(bundle.log.checkpoint)[1]
+    log = msgspec.structs.replace(
+        bundle.log, checkpoint=str(with_lines(said, [cosign(said.body, first.name, old, int(time.time()))]))
+    )
+    expected = Expected(device=old.id, key_events=[check_event(event)])
+    policy = Policy(witnesses=Operators(operators={"Mill": [str(first)]}))
+    check = verify(msgspec.structs.replace(bundle, log=log), policy, expected, in_process).check("witnessed")
+    assert check.status == "not made"
+    assert "the device itself" in check.sentence
+
+
+def test_a_revocation_that_is_still_to_come_says_nothing_yet(scripted: Node) -> None:
+    """Else a holder of the key could have `key-current` pass by it."""
+    answer, later = scripted.ask("Before", max_tokens=4), "2999-01-01T00:00:00Z"
+    event = SignedEvent(sign_event(scripted.key.id, Revocation("some day", later, later), [scripted.key]))
+    bundle = witnessed(answer.bundle, int(time.time()))
+    assert statuses(judged(bundle, scripted.key.id, event)) == ("passed", "not made")
 
 
 def test_the_old_key_is_destroyed_or_kept(scripted: Node) -> None:

@@ -22,6 +22,7 @@ from verity.statements.key_events import (
     Event,
     InLog,
     Recovery,
+    Revocation,
     SignedEvent,
     Succession,
     read_event,
@@ -121,6 +122,13 @@ def _named(statement: Statement) -> NamedEvent:
     return convert_field(values.get("event"), NamedEvent, "event")
 
 
+def said_by(known: Sequence[KnownEvent], asked: Sequence[Operators], now_s: float) -> list[Said]:
+    """The events as they are dated now. A revocation from a time that is still to come revokes nothing yet: else
+    whoever holds a key could have this check pass by one."""
+    said = [event.dated(asked, now_s) for event in known]
+    return [each for each in said if not isinstance(each.event.body, Revocation) or each.event.body.since_s <= now_s]
+
+
 def trusted(device: str, wanted: Sequence[Sequence[str]], known: Sequence[Said]) -> Check:
     """The check ``signed``, once the signatures hold: in each list of ``wanted`` stands the key, or one that passed
     its trust on to it."""
@@ -150,13 +158,20 @@ def ended(device: str, known: Sequence[Said]) -> bool:
     return now.revocation is not None or bool(now.successions)
 
 
+def earlier_keys(device: str, known: Sequence[Said]) -> set[str]:
+    """Keys that are known to have passed their trust on to this one, at once or by others."""
+    chains = [heirs(key, known).keys for key in {said.event.key for said in known}]
+    return {key for chain in chains if device in chain for key in chain[: chain.index(device)]}
+
+
 def key_current(
     bundle: Bundle, result: Statement, device: str, known: Sequence[Said], asked: Sequence[Operators], now_s: float
 ) -> Check:
     """What is known about the device's key, held against the receipt. Raises FormatError, LogError, SignatureError for
     a checkpoint or a cosignature that does not hold."""
     head = open_head(bundle.log.checkpoint, device)
-    seen = witnessed_by(split(bundle.log.checkpoint)[1], asked, device, now_s)
+    note, earlier = split(bundle.log.checkpoint)[1], earlier_keys(device, known)
+    seen = witnessed_by(note, asked, device, now_s, earlier)
     judged = judge(standing(device, known), Receipt(head, result.predicate.log.index, seen))
     count = len({said.event.digest for said in known if said.event.key == device})
     return Check(NAME, judged.status, judged.sentence, {**judged.evidence, "events": count})

@@ -113,7 +113,9 @@ def compare(kept: str, shown: str, device: str, proof: Consistency | None = None
     try:
         check_consistency(first.size, second.size, first.root, second.root, path)
     except ProofError as error:
-        return Check(name, "failed", f"The log does not go on from the one that you kept: {error}.", evidence)
+        sentence = f"The proof does not lead from the log that you kept to this one: {error}. Either the log was "
+        sentence += "rewritten, or the proof was spoilt on its way: ask the owner for it again."
+        return Check(name, "failed", sentence, evidence)
     sentence = f"The log only grew: the head of {first.size} entries is a beginning of the one of {second.size}."
     return Check(name, "passed", sentence, evidence)
 

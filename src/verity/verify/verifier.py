@@ -73,7 +73,7 @@ def verify(bundle: Bundle, policy: Policy, expected: Expected, replayer: Replaye
     intent, result = statements(bundle)
     device = bundle.receipt.intent.device()
     asked, now_s = policy.asked(expected), time.time()
-    events = [event.dated(asked, now_s) for event in expected.key_events]
+    events = key_events.said_by(expected.key_events, asked, now_s)
     checks = [expectations.known(intent, result), _signed(bundle, policy, expected, device, events)]
     current = key_events.key_current
     checks.append(_try(key_events.NAME, lambda: current(bundle, result, device, events, asked, now_s)))
@@ -89,7 +89,7 @@ def verify(bundle: Bundle, policy: Policy, expected: Expected, replayer: Replaye
     checks += _content_checks(kind, opened, policy, expected, known, carried, device)
     checks += _replay_checks(kind, opened, policy, expected, known, device, checks, replayer)
     if asked or _is_cosigned(bundle):
-        checks.append(_try(WITNESSED, lambda: _witnessed(bundle, opened, asked, device, checks, now_s)))
+        checks.append(_try(WITNESSED, lambda: _witnessed(bundle, opened, asked, device, checks, now_s, events)))
     if kind.not_drawn:
         checks = [_not_made(c.name, kind.not_drawn) if c.name in OF_CHANCE else c for c in checks]
     whole = replayer is not None and (expected.spot is None or expected.spot.also)
@@ -107,12 +107,19 @@ def _is_cosigned(bundle: Bundle) -> bool:
 
 
 def _witnessed(
-    bundle: Bundle, opened: content.Opened, asked: list[Operators], device: str, before: list[Check], now_s: float
+    bundle: Bundle,
+    opened: content.Opened,
+    asked: list[Operators],
+    device: str,
+    before: list[Check],
+    now_s: float,
+    events: Sequence[Said],
 ) -> Check:
     """Step 21. Fields count only if what was committed to is what is disclosed."""
     is_logged = any(check.name == "logged" and check.status == "passed" for check in before)
     fields = opened.fields if opened.check.status == "passed" else Fields({})
-    return witnessed(bundle.log.checkpoint, is_logged, fields, asked, device, now_s)
+    earlier = key_events.earlier_keys(device, events)
+    return witnessed(bundle.log.checkpoint, is_logged, fields, asked, device, now_s, earlier)
 
 
 def _carried(bundle: Bundle) -> Issued | None:

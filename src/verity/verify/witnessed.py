@@ -9,7 +9,7 @@ only from one side. What lies between the disclosed start and T is its word (``u
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from verity.errors import FormatError
@@ -35,9 +35,16 @@ class _Seen(NamedTuple):
 
 
 def witnessed(
-    checkpoint: str, logged: bool, fields: Fields, asked: list[Operators], device: str, now_s: float
+    checkpoint: str,
+    logged: bool,
+    fields: Fields,
+    asked: list[Operators],
+    device: str,
+    now_s: float,
+    earlier: Collection[str] = (),
 ) -> Check:
-    """The check. ``asked`` are the policy's operators and the caller's: both must hold.
+    """The check. ``asked`` are the policy's operators and the caller's: both must hold. ``earlier`` are keys that the
+    device had before: it is no witness of its own log under those either.
 
     Raises SignatureError and FormatError for a line of a listed witness that does not hold.
     """
@@ -48,21 +55,24 @@ def witnessed(
         return Check(NAME, "not made", f"{words}no witnesses were named whose word counts.".capitalize())
     if not logged:
         return Check(NAME, "not made", "Intent and result are not in the log under this head.")
-    checks = [_check(said, fields, operators, device, now_s) for operators in asked]
+    checks = [_check(said, fields, operators, (device, *earlier), now_s) for operators in asked]
     return next((check for check in checks if check.status != "passed"), checks[0])
 
 
-def witnessed_by(said: Note, asked: Sequence[Operators], device: str, now_s: float) -> int | None:
+def witnessed_by(
+    said: Note, asked: Sequence[Operators], device: str, now_s: float, earlier: Collection[str] = ()
+) -> int | None:
     """No later than this (seconds since 1970) the head of ``device``'s log was there, by all of ``asked``; None where
     they do not say so. Raises SignatureError, FormatError for a line of a listed witness that does not hold."""
-    seen = [(operators.needed, sorted(_seen(said, operators, device, now_s).times.values())) for operators in asked]
+    own = (device, *earlier)
+    seen = [(operators.needed, sorted(_seen(said, operators, own, now_s).times.values())) for operators in asked]
     if not seen or any(len(times) < needed for needed, times in seen):
         return None
     return max(times[needed - 1] for needed, times in seen)
 
 
-def _check(said: Note, fields: Fields, operators: Operators, device: str, now_s: float) -> Check:
-    seen = _seen(said, operators, device, now_s)
+def _check(said: Note, fields: Fields, operators: Operators, own: Collection[str], now_s: float) -> Check:
+    seen = _seen(said, operators, own, now_s)
     needed, names = operators.needed, sorted(seen.times, key=lambda name: (seen.times[name], name))
     missing = sorted(set(operators.operators) - set(names))
     evidence = {
@@ -111,14 +121,14 @@ def _sentence(names: list[str], operators: Operators, by: float, started: float 
     )
 
 
-def _seen(said: Note, operators: Operators, device: str, now_s: float) -> _Seen:
+def _seen(said: Note, operators: Operators, own: Collection[str], now_s: float) -> _Seen:
     times: dict[str, int] = {}
     not_counted = []
     for operator, keys in operators.keys().items():
         for key in keys:
             for line in filter(key.made, said.lines):
                 time_s = check_cosignature(line, key, said.body)
-                if key.public.hex() == device:
+                if key.public.hex() in own:
                     not_counted.append(f"{operator}'s {key.name} is the device itself, no witness of its own log.")
                 elif time_s > now_s + SLACK_S:
                     not_counted.append(f"{operator}'s {key.name} states a time that is still to come.")
