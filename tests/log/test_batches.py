@@ -81,8 +81,8 @@ def test_a_block_is_only_ever_appended_to(size: int) -> None:
     seen: dict[blocks.Block, int] = {}
     for index in range(size):
         for level, position, _ in tree.new_nodes(index, bytes(32), lambda _level, _position: bytes(32)):
-            block, number = blocks.locate(level, position)
-            assert number == seen.get(block, 0)
-            seen[block] = number + 1
-    assert max(seen.values()) <= 30
-    assert sum(seen.values()) == 2 * size - size.bit_count()
+            [(block, at)] = blocks.locate([(level, position)])
+            assert at == seen.get(block, 0)
+            seen[block] = at + tree.HASH_SIZE
+    assert max(seen.values()) <= 30 * tree.HASH_SIZE
+    assert sum(seen.values()) == (2 * size - size.bit_count()) * tree.HASH_SIZE

@@ -8,42 +8,40 @@ https://pkg.go.dev/golang.org/x/mod/sumdb/tlog#StoredHashIndex): a block is only
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from verity.log.tree import HASH_SIZE
+from verity.log.tree import HASH_SIZE, Place
 
 _HEIGHT = 4
-
 
 Block = tuple[int, int]
 """A block's own level and position."""
 
 
-def _number(inner: int, position: int) -> int:
+def _offset(inner: int, position: int) -> int:
     last = (position + 1 << inner) - 1  # of the leaves below it in the block
-    return 2 * last - last.bit_count() + inner
+    return HASH_SIZE * (2 * last - last.bit_count() + inner)
 
 
-_NUMBERS = [[_number(inner, position) for position in range(16 >> inner)] for inner in range(_HEIGHT)]
+_OFFSETS = [[_offset(inner, position) for position in range(16 >> inner)] for inner in range(_HEIGHT)]
 
 
-def locate(level: int, position: int) -> tuple[Block, int]:
-    """Where the complete subtree at this place of the tree lies: its block, and its number in it."""
-    inner = level % _HEIGHT
-    numbers = _NUMBERS[inner]
-    return (level // _HEIGHT, position >> _HEIGHT - inner), numbers[position % len(numbers)]
+def locate(places: Iterable[Place]) -> list[tuple[Block, int]]:
+    """Where the complete subtrees at these places of the tree lie: the block of each, and the byte where it begins."""
+    return [
+        (
+            (level // _HEIGHT, position >> _HEIGHT - level % _HEIGHT),
+            (offsets := _OFFSETS[level % _HEIGHT])[position % len(offsets)],
+        )
+        for level, position in places
+    ]
 
 
-def hash_in(hashes: bytes, number: int) -> bytes:
-    """Hash ``number`` of a block; empty or cut off when it has none."""
-    return hashes[number * HASH_SIZE : (number + 1) * HASH_SIZE]
-
-
-def gathered(nodes: Iterable[tuple[int, int, bytes]]) -> dict[Block, tuple[int, bytes]]:
-    """New subtrees (level, position, hash), in the order in which they came to be, by block: the number of the first,
+def gathered(nodes: Sequence[tuple[int, int, bytes]]) -> dict[Block, tuple[int, bytes]]:
+    """New subtrees (level, position, hash), in the order in which they came to be, by block: where the first begins,
     and the hashes from there on."""
     found: dict[Block, tuple[int, list[bytes]]] = {}
-    for level, position, digest in nodes:
-        block, number = locate(level, position)
-        found.setdefault(block, (number, []))[1].append(digest)
+    located = locate((level, position) for level, position, _ in nodes)
+    for (block, offset), (_, _, digest) in zip(located, nodes, strict=True):
+        found.setdefault(block, (offset, []))[1].append(digest)
     return {block: (first, b"".join(hashes)) for block, (first, hashes) in found.items()}

@@ -79,16 +79,17 @@ class DeviceLog:
             head = self._head(stored)
             self._require_latest(connection)
             size, root = self._extend(stored, head, builds)
-            if size > head.size:
-                self._swap_head(stored, head, size, root)
+            new = self._swap_head(stored, head, size, root) if size > head.size else head
             if also is not None:
                 also(connection, head.size)
+        self._known = new
         return head.size
 
     def _extend(self, stored: Rows, head: Head, builds: Iterable[Callable[[Place], Draft]]) -> tuple[int, bytes]:
         """Insert the entries and the subtrees that they complete. Returns the log's new size and root."""
-        pending = stored.hashes(tree.subtrees(head.size))
-        place = self._next_place(stored, head, pending)
+        last = [(0, head.size - 1)] if head.size else []
+        *pending, leaf = stored.hashes([*tree.subtrees(head.size), *last]) or [b""]
+        place = self._next_place(stored, head, pending, leaf)
         drafts: list[tuple[int, int, bytes, bytes, bytes]] = []
         nodes: list[tuple[int, int, bytes]] = []
         for build in builds:
@@ -114,21 +115,22 @@ class DeviceLog:
                 f"the log goes on in epoch {latest}", "open the device again: a backup was restored meanwhile"
             )
 
-    def _next_place(self, stored: Rows, head: Head, pending: Sequence[bytes]) -> Place:
-        """Where the next entry stands, once the end of the log is what the head says it is."""
+    def _next_place(self, stored: Rows, head: Head, pending: Sequence[bytes], leaf: bytes) -> Place:
+        """Where the next entry stands, once the end of the log is what the head says it is: the tree, and the ``leaf``
+        of the last entry."""
         if stored.reaches_beyond(head.size):
             raise LogError(f"the log holds entries beyond its signed head, which counts {head.size}", rows.HINT)
         if tree.fold(pending) != head.root:
             raise LogError("the log's tree does not lead to its signed root", rows.HINT)
         if head.size == 0:
             return Place(self.origin, 0, FIRST)
-        last = tree.hash_leaf(stored.entry(head.size - 1).entry)
-        if stored.node(0, head.size - 1) != last:
-            raise LogError(f"entry {head.size - 1} is not the one in the log's tree", rows.HINT)
-        return Place(self.origin, head.size, last.hex())
+        last = head.size - 1
+        if tree.hash_leaf(stored.leaves([last])[last]) != leaf:
+            raise LogError(f"entry {last} is not the one in the log's tree", rows.HINT)
+        return Place(self.origin, head.size, leaf.hex())
 
-    def _swap_head(self, stored: Rows, head: Head, size: int, root: bytes) -> None:
-        row = (size, root, sign(Checkpoint(self.origin, size, root), self._signer))
+    def _swap_head(self, stored: Rows, head: Head, size: int, root: bytes) -> Head:
+        row = Head(size, root, sign(Checkpoint(self.origin, size, root), self._signer))
         if head.size == 0:
             insert = "INSERT OR IGNORE INTO log_heads VALUES (?, ?, ?, ?, ?)"
             cursor = stored.connection.execute(insert, (self.epoch, self.origin, *row))
@@ -137,6 +139,7 @@ class DeviceLog:
             cursor = stored.connection.execute(update, (*row, self.epoch, head.size, head.root))
         if cursor.rowcount != 1:
             raise LogError("the log's head changed during an append, which was undone", "try again")
+        return row
 
     def compact(self, places: Sequence[tuple[int, int]]) -> int:
         """Drop salts and envelopes of the entries at these (epoch, index); returns how many still had them. Their
@@ -254,7 +257,7 @@ class DeviceLog:
             yield Rows(connection, self.epoch)
 
     def _head(self, stored: Rows) -> Head:
-        """The head, its signature checked: once for every note, for bytes that held go on to hold."""
+        """The head, its signature checked once: the very bytes that held, or that this object signed, hold still."""
         self._known = stored.head(self.origin, self._signer.public, self._known)
         return self._known
 

@@ -145,8 +145,8 @@ class Rows(NamedTuple):
             yield Stored(*row)
 
     def find_node(self, level: int, position: int) -> bytes | None:
-        block, number = blocks.locate(level, position)
-        return blocks.hash_in(self.find_blocks([block]).get(block, b""), number) or None
+        [(block, at)] = blocks.locate([(level, position)])
+        return self.find_blocks([block]).get(block, b"")[at : at + HASH_SIZE] or None
 
     def node(self, level: int, position: int) -> bytes:
         """The stored tree, in the form that the proof builders take. Raises LogError."""
@@ -154,9 +154,9 @@ class Rows(NamedTuple):
 
     def hashes(self, places: Sequence[Place]) -> list[bytes]:
         """Many hashes of the stored tree, read at once. Raises LogError when one is missing or not sound."""
-        located = [blocks.locate(level, position) for level, position in places]
+        located = blocks.locate(places)
         found = self.find_blocks({block for block, _ in located})
-        hashes = [blocks.hash_in(found.get(block, b""), number) for block, number in located]
+        hashes = [found.get(block, b"")[at : at + HASH_SIZE] for block, at in located]
         if len(b"".join(hashes)) != len(hashes) * HASH_SIZE:
             for place, digest in zip(places, hashes, strict=True):
                 _sound(digest, *place)
@@ -175,14 +175,14 @@ class Rows(NamedTuple):
             found |= {(level, at): hashes for level, at, hashes in self.connection.execute(query, given)}
         return found
 
-    def add_nodes(self, nodes: Iterable[tuple[int, int, bytes]]) -> None:
+    def add_nodes(self, nodes: Sequence[tuple[int, int, bytes]]) -> None:
         """Store subtrees that came to be, in that order. Raises LogError when some were there already."""
         new = blocks.gathered(nodes)
         begun = self.find_blocks(new)
         rows = []
         for block, (first, hashes) in new.items():
             before = begun.get(block, b"")
-            if len(before) != first * HASH_SIZE:
+            if len(before) != first:
                 raise LogError("the log's tree already holds hashes of a new entry, or lacks some before it", HINT)
             rows.append((self.epoch, *block, before + hashes))
         self.connection.executemany(_KEEP_BLOCK, rows)
