@@ -73,6 +73,7 @@ bench: $(READY) $(MODEL)
 	@VERITY_MODEL="$${VERITY_MODEL:-$$(cat $(MODEL))}" $(BIN)/python benchmarks/startup.py --json
 	@VERITY_MODEL="$${VERITY_MODEL:-$$(cat $(MODEL))}" $(BIN)/python benchmarks/receipts.py --json
 	@VERITY_MODEL="$${VERITY_MODEL:-$$(cat $(MODEL))}" $(BIN)/python benchmarks/serve.py --json
+	@$(BIN)/python benchmarks/log.py --json
 
 # TOPLOC for benchmarks/head_to_head.py: compiled against the torch that is installed, since its wheel is for an older one.
 rivals: $(READY)

@@ -34,9 +34,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from memory_signer import MemorySigner
-
 from verity.cli.terminal import ProgressBars
+from verity.identity.device_key import DeviceKey
 from verity.log.checkpoint import open_checkpoint
 from verity.log.device_log import DeviceLog, Draft
 from verity.log.tree import HASH_SIZE, check_inclusion, hash_leaf
@@ -73,7 +72,7 @@ def measure(folder: Path, entries: int, batch: int, progress: ProgressBars) -> d
     home = folder / "device"
     home.mkdir()
     with Database.open(home) as database, contextlib.closing(bare_table(folder / "bare.db")) as bare:
-        signer = MemorySigner(os.urandom(32))
+        signer = DeviceKey.load(home)
         log, floor = DeviceLog(database, signer), Floor(bare)
         figures = in_turns(log, floor, 1, 200) | in_turns(log, floor, batch, max(1, 20_000 // batch))
         grow(log, SMALL, batch, progress)

@@ -26,6 +26,18 @@ def _offset(inner: int, position: int) -> int:
 _OFFSETS = [[_offset(inner, position) for position in range(16 >> inner)] for inner in range(_HEIGHT)]
 
 
+_PATHS = [tuple(_OFFSETS[inner][(leaf >> inner) ^ 1] for inner in range(_HEIGHT)) for leaf in range(1 << _HEIGHT)]
+
+
+def path(index: int, height: int) -> list[tuple[Block, tuple[int, ...]]]:
+    """Where the siblings on the way up from leaf ``index`` lie, through so many levels, the lowest first: block by
+    block, and where each of them begins."""
+    return [
+        ((level // _HEIGHT, index >> level + _HEIGHT), _PATHS[index >> level & 15][: height - level])
+        for level in range(0, height, _HEIGHT)
+    ]
+
+
 def locate(places: Iterable[Place]) -> list[tuple[Block, int]]:
     """Where the complete subtrees at these places of the tree lie: the block of each, and the byte where it begins."""
     return [

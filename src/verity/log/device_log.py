@@ -8,7 +8,6 @@ rule of Sunlight, https://github.com/FiloSottile/sunlight). Specified in spec/lo
 from __future__ import annotations
 
 import contextlib
-import itertools
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -272,21 +271,15 @@ class DeviceLog:
         root = _root(stored, head, size)
         for index in indices:
             _check_index(index, size)
-        parts = [tree.inclusion_places(index, size) for index in indices]
-        nodes = iter(stored.hashes([(0, index) for index in indices] + [place for part in parts for place in part[0]]))
-        in_tree = list(itertools.islice(nodes, len(indices)))
-        entries = stored.leaves(indices)
-        proofs = []
-        for index, leaf, (places, folded) in zip(indices, in_tree, parts, strict=True):
-            proof = tree.fold_within(list(itertools.islice(nodes, len(places))), folded)
+        entries, paths = stored.leaves(indices), stored.paths(indices, size)
+        for index, (leaf, proof) in zip(indices, paths, strict=True):
             if tree.hash_leaf(entries[index]) != leaf:
                 raise LogError(f"entry {index} is not the one in the log's tree", rows.HINT)
             try:
                 tree.check_inclusion(index, size, leaf, proof, root)
             except ProofError as error:
                 raise _contradicted(error) from error
-            proofs.append(proof)
-        return proofs
+        return [proof for _, proof in paths]
 
 
 def _root(stored: Rows, head: Head, size: int) -> bytes:

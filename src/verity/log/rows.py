@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -154,13 +154,28 @@ class Rows(NamedTuple):
 
     def hashes(self, places: Sequence[Place]) -> list[bytes]:
         """Many hashes of the stored tree, read at once. Raises LogError when one is missing or not sound."""
-        located = blocks.locate(places)
-        found = self.find_blocks({block for block, _ in located})
-        hashes = [found.get(block, b"")[at : at + HASH_SIZE] for block, at in located]
-        if len(b"".join(hashes)) != len(hashes) * HASH_SIZE:
-            for place, digest in zip(places, hashes, strict=True):
-                _sound(digest, *place)
-        return hashes
+        return _cut(places, self.find_blocks({block for block, _ in blocks.locate(places)}))
+
+    def paths(self, indices: Sequence[int], size: int) -> list[tuple[bytes, list[bytes]]]:
+        """For each of these leaves its hash and its inclusion proof in the tree of ``size``, read at once; none is
+        checked. Raises LogError when a hash of the tree's edge is missing or not sound."""
+        made = [tree.inclusion_places(index, size) for index in indices]
+        siblings = [blocks.path(index, height) for index, (height, _, _) in zip(indices, made, strict=True)]
+        edge = {place for _, folded, border in made for place in (*folded, *border)}
+        others = [*edge.difference((0, index) for index in indices), *((0, index) for index in indices)]
+        wanted = {block for path in siblings for block, _ in path}
+        found = self.find_blocks(wanted.union(block for block, _ in blocks.locate(others)))
+        known = dict(zip(others, _cut(others, found), strict=True))
+        lasts: dict[Place, bytes] = {}  # many proofs share the one sibling that is not complete
+        proofs = []
+        for index, (_, folded, border), path in zip(indices, made, siblings, strict=True):
+            proof = [found.get(block, b"")[at : at + HASH_SIZE] for block, offsets in path for at in offsets]
+            if folded:
+                if folded[0] not in lasts:
+                    lasts[folded[0]] = tree.fold([known[place] for place in folded])
+                proof.append(lasts[folded[0]])
+            proofs.append((known[0, index], proof + [known[place] for place in border]))
+        return proofs
 
     def root_at(self, size: int) -> bytes:
         """The root of the first ``size`` entries, of which the log has at least so many. Raises LogError."""
@@ -197,6 +212,15 @@ def _batched(values: Iterable[_T], most: int) -> Iterator[list[_T]]:
     remaining = iter(values)
     while batch := list(itertools.islice(remaining, most)):
         yield batch
+
+
+def _cut(places: Sequence[Place], found: Mapping[Block, bytes]) -> list[bytes]:
+    """The hashes at these places out of the blocks that were found. Raises LogError for one that is not sound."""
+    hashes = [found.get(block, b"")[at : at + HASH_SIZE] for block, at in blocks.locate(places)]
+    if len(b"".join(hashes)) != len(hashes) * HASH_SIZE:
+        for place, digest in zip(places, hashes, strict=True):
+            _sound(digest, *place)
+    return hashes
 
 
 def _sound(digest: bytes | None, level: int, position: int) -> bytes:

@@ -149,29 +149,24 @@ def read(places: Iterable[Place], node: Node) -> list[bytes]:
 
 def inclusion_proof(index: int, size: int, node: Node) -> list[bytes]:
     """PATH(index, D[size]) of RFC 9162, 2.1.3.1. Raises ProofError unless 0 <= index < size."""
-    places, folded = inclusion_places(index, size)
-    return fold_within(read(places, node), folded)
+    height, folded, border = inclusion_places(index, size)
+    below = [(level, (index >> level) ^ 1) for level in range(height)]
+    last = [fold(read(folded, node))] if folded else []
+    return [*read(below, node), *last, *read(border, node)]
 
 
-def inclusion_places(index: int, size: int) -> tuple[list[Place], slice]:
-    """The complete subtrees that an inclusion proof is made of, in its order; those in the slice fold into one hash."""
+def inclusion_places(index: int, size: int) -> tuple[int, list[Place], list[Place]]:
+    """The complete subtrees that an inclusion proof is made of: below which level they are the siblings of those that
+    hold the leaf; then those that fold into one hash, the sibling that is not complete; then those on the left."""
     _bounds(index, size)
     inner, _ = _lengths(index, size)
     if not inner:
         folded: list[Place] = []
-    else:  # the sibling that holds the last leaf: it may not be complete
+    else:
         position = (index >> inner - 1) ^ 1
         folded = _span(position << inner - 1, min(position + 1 << inner - 1, size))
-    below = [(level, (index >> level) ^ 1) for level in range(inner - 1)]
     border = [(level, (index >> level) - 1) for level in range(inner, index.bit_length()) if index >> level & 1]
-    return below + folded + border, slice(len(below), len(below) + len(folded))
-
-
-def fold_within(hashes: list[bytes], folded: slice) -> list[bytes]:
-    """The proof that these hashes of ``inclusion_places`` make."""
-    if folded.stop - folded.start > 1:
-        hashes[folded] = [fold(hashes[folded])]
-    return hashes
+    return max(0, inner - 1), folded, border
 
 
 def consistency_proof(old_size: int, new_size: int, node: Node) -> list[bytes]:
