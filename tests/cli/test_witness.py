@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from logs_of_others import ORIGIN, SomeLog
 from witness_command import Running, witnessing
 
 from verity.cli import cli
-from verity.errors import ProofError, UsageError, VerityError
+from verity.errors import LogError, ProofError, UsageError, VerityError
 from verity.log.checkpoint import split
 from verity.log.note import parse_key
 
@@ -65,6 +66,21 @@ def test_published_cosigned_exported_verified(home: Path, tmp_path: Path) -> Non
     found = verified(newest, key, "--policy", policy)
     assert (found["status"], found["evidence"]["missing"]) == ("not made", ["Clinic", "Mill"])
     told("log", "witness", "remove", second.url, home=home)
+
+
+def test_a_witness_who_knows_another_history_is_no_warning(home: Path, tmp_path: Path) -> None:
+    ask(home, tmp_path)
+    shutil.copytree(home, tmp_path / "copy")  # goes on twice
+    with witnessing(tmp_path / "w1", "--any-device") as running:
+        for folder in (home, tmp_path / "copy"):
+            told("log", "witness", "add", running.url, running.vkey, home=folder)
+            ask(folder, tmp_path)
+        assert told("log", "publish", home=home)["failed"] == []
+        said = told("log", "publish", home=tmp_path / "copy", code=1)
+        assert (said["cosigned"], len(said["failed"])) == ([], 1)
+        plain = run("log", "publish", home=tmp_path / "copy")
+    assert isinstance(plain.exception, LogError)
+    assert "another history" in str(plain.exception)
 
 
 def ask_and_export(home: Path, tmp_path: Path) -> Path:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from verity.cli.terminal import hinting, home_option, json_option, print_json
-from verity.errors import FetchError, FormatError, ProofError, VerityError
+from verity.errors import FetchError, FormatError, LogError, ProofError, VerityError
 
 if TYPE_CHECKING:
     from verity.log.witnesses import Asked, Witnesses
@@ -25,16 +25,20 @@ if TYPE_CHECKING:
 def publish(epoch: int | None, require: int | None, home: str | None, as_json: bool) -> None:
     """Publish the log's present head, and ask the witnesses (`verity log witness add`) to cosign it.
 
-    A witness that does not is a warning. Receipts go out under the published head that most witnesses cosigned.
+    A witness that does not is a warning; one that knows another history of this log is not: then the exit code is 1.
+    Receipts go out under the published head that most witnesses cosigned.
     """
     from verity.log import note
     from verity.node import Node
 
     failed: list[dict[str, str]] = []
+    contradicted: list[str] = []
 
     def told(asked: Asked, outcome: Any) -> None:
         if isinstance(outcome, VerityError):
             failed.append({"witness": asked.key.name, "error": str(outcome), "hint": outcome.hint})
+            if isinstance(outcome, LogError):
+                contradicted.append(asked.key.name)
             if not as_json:
                 click.echo(f"warning: {outcome}; {outcome.hint}", err=True)
 
@@ -52,9 +56,15 @@ def publish(epoch: int | None, require: int | None, home: str | None, as_json: b
             f"{published.size} entries published, cosigned by {len(cosigned)} of {len(asked)} witnesses", err=True
         )
         click.echo(published.checkpoint, nl=False)
-    if require is not None and len(cosigned) < require:
-        if as_json:
-            sys.exit(FetchError.exit_code)
+    short = require is not None and len(cosigned) < require
+    if as_json:
+        sys.exit(FetchError.exit_code if short or contradicted else 0)
+    if contradicted:
+        raise LogError(
+            f"{', '.join(contradicted)} cosigned another history of this log",
+            "do not go on before you know why: see above",
+        )
+    if short:
         raise FetchError(
             f"{len(cosigned)} witnesses cosigned the head, and {require} are required",
             "see the warnings above; the head is published, and asking again adds to it",
