@@ -28,7 +28,7 @@ def _load(name: str) -> None:
 
 ROW_FILES = (
     "outsider_rows", "key_holder_rows", "scoring_rows", "typed_rows", "adapter_rows", "segment_rows", "inference_rows",
-    "log_rows", "witness_rows", "key_rows", "hardware_rows",
+    "log_rows", "witness_rows", "key_rows", "hardware_rows", "release_rows",
 )  # fmt: skip
 for _name in ROW_FILES:
     _load(_name)
