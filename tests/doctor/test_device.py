@@ -9,6 +9,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from memory_signer import MemorySigner
 
 from verity.doctor import device as checks
 from verity.doctor import examination
@@ -23,7 +24,7 @@ from verity.store.pull import pull
 from verity.store.schema import MIGRATIONS
 
 MODEL = b"GGUF" + bytes(range(256)) * 100
-DEVICE = ("home", "permissions", "disk", "key", "database", "answers", "log", "models", "numerics")
+DEVICE = ("home", "permissions", "disk", "key", "database", "answers", "log", "revocation", "models", "numerics")
 
 
 @pytest.fixture
@@ -82,6 +83,18 @@ def test_a_device_that_is_well(lived_in: Path) -> None:
     assert found.finding("models").status == "works"
     assert found.finding("database").sentence == f"sound, schema {len(MIGRATIONS)}"
     assert content(lived_in) == before
+
+
+def test_a_key_that_is_revoked(lived_in: Path) -> None:
+    assert "no recovery key" in find(lived_in, "revocation").sentence
+    with Node(lived_in) as node:
+        node.keyring.name_recovery(MemorySigner(b"r" * 32))
+    assert find(lived_in, "revocation").status == "works"
+    with Node(lived_in) as node:
+        node.keyring.revoke("2026-01-01T00:00:00Z", "stolen")
+    finding = find(lived_in, "revocation")
+    assert (finding.status, finding.needed) == ("does not work", False)
+    assert "verity device events" in finding.hint
 
 
 def test_a_home_that_cannot_be(tmp_path: Path) -> None:

@@ -123,6 +123,22 @@ class Device:
         check_signature(key.public, message, key.sign(message))
         return Outcome("works", key.id)
 
+    def revocation(self) -> Outcome:
+        """What this device knows of its own key: whether it is to be trusted, and who could speak for it."""
+        if not self._has_key or not self._has_database or self._schema() != len(MIGRATIONS):
+            return Outcome("note", "nothing is known of a key here")
+        from verity.node import Node
+
+        with Node(self._folder) as node:
+            now = node.keyring.standing()
+        if now.revocation is not None:
+            sentence = "this device's key is revoked: nobody who knows it believes new receipts"
+            return Outcome("does not work", sentence, "`verity device events` says since when; begin a new home")
+        if now.recovery is None:
+            hint = "`verity device recovery-key --out FILE` makes one, to be kept elsewhere (docs/keys.md)"
+            return Outcome("note", "no recovery key: if the key is lost or stolen, nobody can speak for it", hint)
+        return Outcome("works", "not revoked, and a recovery key can speak for it")
+
     def _entries(self) -> int:
         with self._reading() as database, database.snapshot() as connection:
             return int(connection.execute("SELECT count(*) FROM log_entries").fetchone()[0])

@@ -2,7 +2,7 @@
 
 python platform processor sqlite llama.cpp build extras sandbox clock     the computer (host.py)
 tpm                                                                       its TPM (tpm.py)
-home permissions disk key database answers log models numerics            the device (device.py)
+home permissions disk key database answers log revocation models numerics     the device (device.py)
 
 docs/platforms.md explains each. No model is loaded, and nothing is made. Whatever goes wrong in a check is that
 check's finding, and the next one is made all the same.
@@ -52,6 +52,7 @@ CHECKS = (
     Check("database", True, Device.database),
     Check("answers", False, Device.answers),
     Check("log", True, Device.log),
+    Check("revocation", False, Device.revocation),
     Check("models", True, Device.models),
     Check("numerics", False, Device.numerics),
 )
