@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 # Where demo and tests keep the model, so that it is fetched once. Your own device's home is left alone.
 CHECKOUT_HOME := $(CURDIR)/.verity
-VERITY_TEST_BUDGET_S ?= 2700
+VERITY_TEST_BUDGET_S ?= 2400
 
 # The portable build: every x86-64 machine with AVX2 computes the same bits (spec/numerics.md).
 LLAMA_FLAGS := -DGGML_NATIVE=OFF -DGGML_LLAMAFILE=OFF -DGGML_CPU_REPACK=OFF -DLLAVA_BUILD=OFF
