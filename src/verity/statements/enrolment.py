@@ -19,8 +19,8 @@ import msgspec
 from verity.errors import FormatError
 from verity.statements.commitments import ID_BYTES
 from verity.statements.dsse import Envelope, seal
+from verity.statements.in_toto import InToto, Subject
 from verity.statements.keys import Signer, parse_key
-from verity.statements.receipt import STATEMENT_TYPE, Subject
 from verity.statements.strict import canonical, decode_base64, decode_hex, load
 from verity.statements.tpm.public import Public, attestation_key, endorsement_key
 
@@ -62,13 +62,6 @@ class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     registrar: str
 
 
-class _Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"type_": "_type"}):
-    predicate: dict[str, Any]
-    predicateType: str  # noqa: N815 - the field's name in the in-toto specification
-    subject: list[Subject]
-    type_: str
-
-
 class Enrolled(msgspec.Struct, frozen=True):
     """An enrolment that was read: whose, and which keys. That they lie in one TPM is still to be shown."""
 
@@ -87,7 +80,7 @@ def sign_message(predicate: Enrolment | Challenge | Answer, ak_name: bytes, sign
     """``ak_name`` is the attestation key's name (34 bytes). Raises FormatError for what no reader would accept."""
     subject = Subject(name=_SUBJECT, digest={"sha256": ak_name[2:].hex()})
     kind = {Enrolment: ENROLMENT, Challenge: CHALLENGE, Answer: ANSWER}[type(predicate)]
-    return seal(canonical(_Statement(msgspec.to_builtins(predicate), kind, [subject], STATEMENT_TYPE)), signer)
+    return seal(canonical(InToto.of(predicate, kind, subject)), signer)
 
 
 def decode_message(data: bytes) -> Envelope:
@@ -97,9 +90,9 @@ def decode_message(data: bytes) -> Envelope:
 
 def _read(envelope: Envelope, signer: str, kind: str, form: type[_T]) -> tuple[_T, str]:
     what = f"{kind} statement"
-    statement = load(envelope.check(signer), _Statement, limit=MAX_MESSAGE_BYTES, what=what)
+    statement = load(envelope.check(signer), InToto[dict[str, Any]], limit=MAX_MESSAGE_BYTES, what=what)
     subjects = statement.subject
-    if statement.type_ != STATEMENT_TYPE or statement.predicateType != kind:
+    if not statement.is_of(kind):
         raise FormatError(f"this is not a {what}", "mind the order: enrol, challenge, answer, certify, adopt")
     if len(subjects) != 1 or subjects[0].name != _SUBJECT or set(subjects[0].digest) != {"sha256"}:
         raise FormatError(f"the {what} is not about one attestation key")

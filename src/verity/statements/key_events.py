@@ -22,8 +22,9 @@ import msgspec
 from verity.errors import FormatError
 from verity.statements.bundle import LogProof
 from verity.statements.dsse import PAYLOAD_TYPE, Envelope, Signature, pae
+from verity.statements.in_toto import STATEMENT_TYPE, InToto, Subject
 from verity.statements.keys import Signer, check_signature, parse_key
-from verity.statements.receipt import STATEMENT_TYPE, Subject, convert_field
+from verity.statements.receipt import convert_field
 from verity.statements.strict import canonical, decode_base64, decode_hex, encode_base64, load
 
 RECOVERY = "verity:recovery/v1"
@@ -124,18 +125,14 @@ class KeyEvents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return msgspec.json.encode(self) + b"\n"
 
 
-class _Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"type_": "_type"}):
-    predicate: dict[str, Any]
-    predicateType: str  # noqa: N815 - the field's name in the in-toto specification
-    subject: list[Subject]
-    type_: str
+_Statement = InToto[dict[str, Any]]
 
 
 def sign_event(key: str, body: Body, signers: Sequence[Signer]) -> Envelope:
     """The event about ``key``, signed by all of ``signers``. Raises FormatError for what no reader would accept."""
     kind = next(name for name, form in _TYPES.items() if isinstance(body, form))
     predicate = msgspec.to_builtins(body)
-    statement = _Statement(type_=STATEMENT_TYPE, predicateType=kind, predicate=predicate, subject=[_subject(key)])
+    statement = InToto.of(predicate, kind, _subject(key))
     payload = canonical(statement)
     signed = {s.public.hex(): encode_base64(s.sign(pae(PAYLOAD_TYPE, payload))) for s in signers}
     signatures = [Signature(keyid=name, sig=signed[name]) for name in sorted(signed)]

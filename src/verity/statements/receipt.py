@@ -13,9 +13,9 @@ import msgspec
 
 from verity.errors import FormatError
 from verity.statements.commitments import ID_BYTES, Opening, digest_fields
+from verity.statements.in_toto import InToto, Subject
 from verity.statements.strict import canonical, decode_hex, load
 
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 INTENT = "verity:intent/v1"
 RESULT = "verity:result/v1"
 NUMERICS = "verity:numerics/v1"
@@ -145,17 +145,7 @@ class Predicate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
         return decode_hex(self.id, ID_BYTES, "receipt id")
 
 
-class Subject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    name: str
-    digest: dict[str, str]
-
-
-class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"type_": "_type"}):
-    predicate: Predicate
-    predicateType: str  # noqa: N815 - the field's name in the in-toto specification
-    subject: list[Subject]
-    type_: str
-
+class Statement(InToto[Predicate], frozen=True):
     def fields_digest(self) -> str:
         """The digest over the commitments that the statement is about (64 hex digits)."""
         return self.subject[0].digest["sha256"]
@@ -164,9 +154,7 @@ class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
 def make_statement(predicate_type: str, predicate: Predicate, fields_digest: str) -> bytes:
     """The canonical bytes to sign. Raises FormatError for what no reader would accept."""
     subject = Subject(name=_subject_name(predicate), digest={"sha256": fields_digest})
-    payload = canonical(
-        Statement(type_=STATEMENT_TYPE, predicateType=predicate_type, predicate=predicate, subject=[subject])
-    )
+    payload = canonical(Statement.of(predicate, predicate_type, subject))
     if len(payload) > MAX_STATEMENT_BYTES:
         raise FormatError(f"a statement has at most {MAX_STATEMENT_BYTES:,} bytes", "show fewer fields in clear")
     return payload
@@ -176,7 +164,7 @@ def read_statement(payload: bytes, predicate_type: str) -> Statement:
     """Parse a payload as the statement it must be. Raises FormatError."""
     what = f"{predicate_type} statement"
     statement = load(payload, Statement, limit=MAX_STATEMENT_BYTES, what=what)
-    if statement.type_ != STATEMENT_TYPE or statement.predicateType != predicate_type:
+    if not statement.is_of(predicate_type):
         raise FormatError(f"this is not a {what}")
     predicate = statement.predicate
     predicate.id_bytes()

@@ -20,8 +20,9 @@ import msgspec
 from verity.errors import FormatError
 from verity.statements.commitments import ID_BYTES, SALT_BYTES
 from verity.statements.dsse import Envelope, seal
+from verity.statements.in_toto import InToto, Subject
 from verity.statements.keys import Signer
-from verity.statements.receipt import INTENT_FIELDS, ROLES, STATEMENT_TYPE, Message, Subject, input_field
+from verity.statements.receipt import INTENT_FIELDS, ROLES, Message, input_field
 from verity.statements.strict import canonical, decode_hex, load
 
 REQUEST = "verity:request/v1"
@@ -91,13 +92,6 @@ class _Predicate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     intent: IntentName | msgspec.UnsetType = msgspec.UNSET
 
 
-class _Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"type_": "_type"}):
-    predicate: _Predicate
-    predicateType: str  # noqa: N815 - the field's name in the in-toto specification
-    subject: list[Subject]
-    type_: str
-
-
 class Issued(msgspec.Struct, frozen=True):
     """A request whose signature by ``issuer`` (a device key) holds. Whether to trust him is the reader's business."""
 
@@ -135,7 +129,7 @@ def issue(
     subject = Subject(
         name=f"verity:request:{predicate.id}", digest={"sha256": request.digest(signer.public, request_id, salt)}
     )
-    statement = _Statement(type_=STATEMENT_TYPE, predicateType=REQUEST, predicate=predicate, subject=[subject])
+    statement = InToto.of(predicate, REQUEST, subject)
     envelope = seal(canonical(statement), signer)
     read_request(envelope)
     return envelope
@@ -146,9 +140,9 @@ def read_request(source: bytes | Envelope) -> Issued:
     what = "request"
     envelope = load(source, Envelope, limit=2 * MAX_REQUEST_BYTES, what=what) if isinstance(source, bytes) else source
     issuer = envelope.device()
-    statement = load(envelope.check(issuer), _Statement, limit=MAX_REQUEST_BYTES, what=what)
+    statement = load(envelope.check(issuer), InToto[_Predicate], limit=MAX_REQUEST_BYTES, what=what)
     predicate = statement.predicate
-    if statement.type_ != STATEMENT_TYPE or statement.predicateType != REQUEST:
+    if not statement.is_of(REQUEST):
         raise FormatError("this is not a request", "`verity nonce` makes one")
     request_id = decode_hex(predicate.id, ID_BYTES, "request's id")
     salt = decode_hex(predicate.salt, SALT_BYTES, "request's salt")

@@ -14,6 +14,7 @@ import msgspec
 
 from verity.errors import FormatError, SignatureError
 from verity.statements.dsse import PAYLOAD_TYPE, Envelope, Signature, pae
+from verity.statements.in_toto import InToto, Subject
 from verity.statements.publishers import PublisherKey, PublisherSigner
 from verity.statements.release import Revoked
 from verity.statements.request import TIME
@@ -24,29 +25,12 @@ SUFFIX = ".revocation.json"
 MAX_REVOCATION = 1 << 16
 MAX_REASON = 2000
 """Characters."""
-_STATEMENT = "https://in-toto.io/Statement/v1"
 _MAX_NAME = 200
-
-
-class _Digest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    sha256: str
-
-
-class _Subject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    name: str
-    digest: _Digest
 
 
 class _Predicate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str
     revoked_at: str
-
-
-class _Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    type: str = msgspec.field(name="_type")
-    predicate: _Predicate
-    predicateType: str  # noqa: N815 - the field's name in the in-toto specification
-    subject: list[_Subject]
 
 
 class Revocation(NamedTuple):
@@ -59,9 +43,7 @@ class Revocation(NamedTuple):
 
 def revoke(root: str, name: str, reason: str, at: str, signer: PublisherSigner) -> bytes:
     """The bytes of a revocation file. Raises FormatError for a reason that may not be."""
-    subject = _Subject(name, _Digest(root))
-    statement = _Statement(_STATEMENT, _Predicate(reason, at), REVOCATION, [subject])
-    payload = canonical(statement)
+    payload = canonical(InToto.of(_Predicate(reason, at), REVOCATION, Subject(name, {"sha256": root})))
     _read_payload(payload)
     signature = Signature(keyid=signer.public.id, sig=encode_base64(signer.sign(pae(PAYLOAD_TYPE, payload))))
     return Envelope(encode_base64(payload), PAYLOAD_TYPE, [signature]).encode()
@@ -92,15 +74,15 @@ def _read_envelope(data: bytes) -> Envelope:
 
 
 def _read_payload(payload: bytes) -> Revocation:
-    statement = load(payload, _Statement, limit=MAX_REVOCATION, what="revocation")
-    if (statement.type, statement.predicateType) != (_STATEMENT, REVOCATION) or len(statement.subject) != 1:
+    statement = load(payload, InToto[_Predicate], limit=MAX_REVOCATION, what="revocation")
+    if not statement.is_of(REVOCATION) or [set(subject.digest) for subject in statement.subject] != [{"sha256"}]:
         raise FormatError("this is signed, and no revocation of a release")
     subject, said = statement.subject[0], statement.predicate
-    decode_hex(subject.digest.sha256, 32, "root of the revoked release")
+    decode_hex(subject.digest["sha256"], 32, "root of the revoked release")
     if not TIME.fullmatch(said.revoked_at):
         raise FormatError("the time of the revocation is not in UTC (RFC 3339)")
     if not 0 < len(said.reason) <= MAX_REASON or not said.reason.isprintable():
         raise FormatError(f"a revocation gives its reason in 1 to {MAX_REASON:,} printable characters")
     if len(subject.name) > _MAX_NAME or not subject.name.isprintable():
         raise FormatError(f"the name of a revoked release has at most {_MAX_NAME} printable characters")
-    return Revocation(subject.digest.sha256, subject.name, Revoked(said.reason, said.revoked_at))
+    return Revocation(subject.digest["sha256"], subject.name, Revoked(said.reason, said.revoked_at))
