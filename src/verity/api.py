@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,22 +12,18 @@ if TYPE_CHECKING:  # imported in the functions instead: `import verity` stays ch
     from verity.engines.numerics import NumericsStore
     from verity.node import Node
     from verity.statements.bundle import Bundle
-    from verity.statements.release import Known
     from verity.statements.request import Issued
     from verity.statements.verdict import SignedVerdict
     from verity.store.blobs import Blobs
     from verity.store.reading import Progress
     from verity.verify.calibration import Calibration
     from verity.verify.dispute import Verdict
-    from verity.verify.key_events import KnownEvent
     from verity.verify.kinds import AnyClaim
     from verity.verify.policy import Policy
     from verity.verify.replay import Replayed
     from verity.verify.report import Report
-    from verity.verify.spot import Spot, StateSource
+    from verity.verify.spot import StateSource
     from verity.verify.verifier import Replayer
-
-_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 def open(home: str | os.PathLike[str] | None = None, **options: Any) -> Node:  # noqa: A001
@@ -98,6 +93,7 @@ def verify(
     The device of ``home`` trusts itself. Without a replay nothing is written, and no home is needed.
     Raises FormatError or SignatureError when there is nothing to check, UsageError, StoreError.
     """
+    from verity import expecting
     from verity.sampling.noise import read_nonce
     from verity.statements.keys import parse_key
     from verity.store.bundles import read_bundle, read_request
@@ -106,95 +102,40 @@ def verify(
     from verity.verify.verifier import verify as verify_bundle
 
     bundle = read_bundle(source)
-    rules = policy if isinstance(policy, Policy) else read_policy(Path(policy)) if policy is not None else Policy()
+    folder, rules = Path(), policy if isinstance(policy, Policy) else Policy()
+    if policy is not None and not isinstance(policy, Policy):
+        folder, rules = Path(policy).parent, read_policy(Path(policy))
     issued = read_request(request) if request is not None else None
     if key is not None:
         parse_key(key)
     if nonce is not None:
         nonce = read_nonce(nonce.lower()).hex()
-    _agree(issued, nonce)
-    challenge = _challenge(spot, states, source, bundle, also=bool(replay))
+    expecting.check_nonce(issued, nonce)
+    challenge = expecting.challenge_of(spot, states, source, bundle, also=bool(replay))
     replay = replay if replay is not None else spot is None
-    events = _known_events(home, key_events, policy)
+    events = expecting.known_events(home, key_events, rules, folder)
     expected = Expected(
-        device=key or _itself(home, rules, bundle, events),
-        model=_digest_of(model, home) or (issued.request.model if issued else None),
-        adapters=_adapter_digests(adapters, home),
+        device=key or expecting.itself(home, rules, bundle, events),
+        model=expecting.digest_of(model, home) or (issued.request.model if issued else None),
+        adapters=expecting.adapter_digests(adapters, home),
         prompt=prompt,
         system=system,
         nonce=nonce,
         request=issued,
-        issuer=_own_key(home) if issued is not None else None,
+        issuer=expecting.own_key(home) if issued is not None else None,
         checkpoint=checkpoint,
         previous=read_bundle(previous) if previous is not None else None,
         spot=challenge,
         witnesses=named(witnesses, threshold),
-        calibrations=_calibrations(calibration),
+        calibrations=expecting.calibrations_of(calibration),
         key_events=events,
-        releases=_releases(rules, home),
+        releases=expecting.releases_of(rules, home),
     )
     if not (replay or spot) or (replayer is not None and not isinstance(replayer, Shared)):
         return verify_bundle(bundle, rules, expected, replayer if replay or spot else None)
     with contextlib.nullcontext(replayer) if replayer else sharing(home, 2, threads, limit_s, progress) as shared:
         vouched = [*rules.models, *expected.adapters, *([expected.model] if expected.model else [])]
         return verify_bundle(bundle, rules, expected, shared.consenting(vouched))
-
-
-def _releases(rules: Policy, home: str | os.PathLike[str] | None) -> list[Known]:
-    """All that this device knows of the publishers whom the policy names."""
-    from verity.store.database import DATABASE_FILE
-    from verity.store.home import find
-    from verity.store.releases import Releases
-
-    if not rules.trust.publishers or not (find(home) / DATABASE_FILE).exists():
-        return []
-    with _store(home) as (blobs, _):
-        return Releases(blobs.database).by(rules.trust.publishers)
-
-
-def _calibrations(given: Calibration | str | os.PathLike[str] | None) -> list[Calibration]:
-    from verity.verify.calibration import Calibration, open_calibration
-
-    if given is None:
-        return []
-    return [given if isinstance(given, Calibration) else open_calibration(Path(given))]
-
-
-def _challenge(
-    count: int | None, states: str | os.PathLike[str] | StateSource | None, source: Any, bundle: Bundle, *, also: bool
-) -> Spot | None:
-    from verity.challenge import beside, source_of
-    from verity.errors import UsageError
-    from verity.verify.spot import Spot
-
-    if count is None:
-        if states is not None:
-            raise UsageError("states are for a spot check", "say how many segments to check: --spot K")
-        return None
-    if type(count) is not int or count < 1:
-        raise UsageError("a spot check is of one segment or more", "leave --spot out to replay the whole")
-    if states is None and not isinstance(source, str | os.PathLike):
-        raise UsageError("a spot check needs the prover's states", "name their file or the device's server: --states")
-    return Spot(count, source_of(beside(source) if states is None else states, bundle), also)
-
-
-def _own_key(home: str | os.PathLike[str] | None) -> str | None:
-    from verity.identity.device_key import KEY_FILE, DeviceKey
-    from verity.store.home import find
-
-    folder = find(home)
-    return DeviceKey.load(folder).id if (folder / KEY_FILE).exists() else None
-
-
-def _agree(issued: Issued | None, nonce: str | None) -> None:
-    from verity.errors import UsageError
-
-    if issued is None:
-        return
-    if issued.nonce is None:
-        raise UsageError("the request has no nonce yet", "verify with the one that `verity nonce --reveal` wrote")
-    if nonce not in (None, issued.nonce.hex()):
-        raise UsageError("the nonce is not the one in the request", "give one of them")
 
 
 class Shared(NamedTuple):
@@ -218,9 +159,10 @@ def sharing(
     home: str | os.PathLike[str] | None, most: int, threads: int | None, limit_s: float, progress: Progress | None
 ) -> Iterator[Shared]:
     """For at most ``most`` replays, all of bundles by one device (see ProcessReplayer.together)."""
+    from verity import expecting
     from verity.replayer import ProcessReplayer
 
-    with _store(home) as (blobs, numerics):
+    with expecting.stores(home) as (blobs, numerics):
         apart = ProcessReplayer(blobs, numerics, threads=threads, limit_s=limit_s, progress=progress)
         with apart.together(most) as replayer:
             yield Shared(blobs, numerics, replayer)
@@ -246,83 +188,15 @@ def dispute(
 
     Raises UsageError for answers to different requests or that are not opened, FormatError, StoreError.
     """
+    from verity import expecting
     from verity.node import Node
     from verity.referee import party_of
     from verity.replayer import ProcessReplayer, consenting
 
     parties = party_of(a, states_a), party_of(b, states_b)
-    vouched = [digest] if (digest := _digest_of(model, home)) else []
+    vouched = [digest] if (digest := expecting.digest_of(model, home)) else []
     with Node(home) as node:
         if replayer is None:
             apart = ProcessReplayer(node.blobs, node.numerics, threads=threads, limit_s=limit_s, progress=progress)
             replayer = consenting(apart, node.blobs, node.numerics, vouched)
         return node.referee.settle(*parties, replayer)
-
-
-@contextlib.contextmanager
-def _store(home: str | os.PathLike[str] | None) -> Iterator[tuple[Blobs, NumericsStore]]:
-    from verity.engines.numerics import NumericsStore
-    from verity.store.blobs import Blobs
-    from verity.store.database import Database
-    from verity.store.home import locate
-
-    folder = locate(home)
-    with Database.open(folder) as database:
-        yield Blobs(folder, database), NumericsStore(database)
-
-
-def _itself(
-    home: str | os.PathLike[str] | None, rules: Policy, bundle: Bundle, events: Sequence[KnownEvent]
-) -> str | None:
-    """The device that signed this, when nobody else is named and it is the one at ``home``, or was before its key was
-    exchanged; verifying never makes a key."""
-    from verity.verify.standing import heirs
-
-    own = _own_key(home) if not rules.trust.devices else None
-    device = bundle.receipt.intent.device()
-    if own is None:
-        return None
-    return device if own in heirs(device, [event.dated((), 0.0) for event in events]).keys else None
-
-
-def _known_events(
-    home: str | os.PathLike[str] | None,
-    files: Sequence[str | os.PathLike[str]] = (),
-    policy: Policy | str | os.PathLike[str] | None = None,
-) -> list[KnownEvent]:
-    """What is known about keys: in these files, in those that a policy lists (from its folder), and at ``home``.
-
-    Raises FormatError, LogError, SignatureError for an event that does not hold, StoreError."""
-    from verity.store.bundles import read_key_events
-    from verity.store.home import find
-    from verity.store.key_events import events_in
-    from verity.verify.key_events import check_event, known
-    from verity.verify.policy import Policy, read_policy
-
-    folder, rules = Path(), policy if isinstance(policy, Policy) else Policy()
-    if policy is not None and not isinstance(policy, Policy):
-        folder, rules = Path(policy).parent, read_policy(Path(policy))
-    paths = [*map(Path, files), *(folder / name for name in rules.trust.key_events)]
-    found = [known(kept) for kept in events_in(find(home))]
-    return found + [check_event(signed) for path in paths for signed in read_key_events(path)]
-
-
-def _adapter_digests(adapters: Sequence[str], home: str | os.PathLike[str] | None) -> list[str]:
-    from verity.store.adapters import Adapters
-
-    if all(_DIGEST.fullmatch(adapter) for adapter in adapters):
-        return list(adapters)
-    with _store(home) as (blobs, _):
-        return [a if _DIGEST.fullmatch(a) else Adapters(blobs).resolve(a).blake3 for a in adapters]
-
-
-def _digest_of(model: str | None, home: str | os.PathLike[str] | None) -> str | None:
-    from verity.store import catalogue
-
-    if model is None or _DIGEST.fullmatch(model):
-        return model
-    known = catalogue.find(model)
-    if known is not None:  # the catalogue's names mean its digests everywhere
-        return known.blake3
-    with _store(home) as (blobs, _):
-        return blobs.resolve(model)[1].blake3
